@@ -1,0 +1,61 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+)
+
+// tokenExpirationRange is the sentence for a lifetime that is out of bounds.
+const tokenExpirationRange = "must be 600 to 86400 seconds"
+
+// ValidTokenExpiration says whether a token may live for so many seconds.
+func ValidTokenExpiration(seconds int64) bool {
+	return seconds >= v1alpha1.MinTokenExpirationSeconds && seconds <= v1alpha1.MaxTokenExpirationSeconds
+}
+
+// Name returns the policy that a ConfigMap's data key defines: the key less a
+// trailing .yaml or .yml, which must be a label value and not "none".
+func Name(key string) (string, *field.Error) {
+	name, cut := strings.CutSuffix(key, ".yaml")
+	if !cut {
+		name = strings.TrimSuffix(key, ".yml")
+	}
+	at := field.NewPath("data").Key(key)
+	switch {
+	case name == "":
+		return "", invalid(at, "the key names no policy")
+	case name == v1alpha1.PolicyNone:
+		return "", invalid(at, `"none" is the label's way to opt out and can't be a policy's name`)
+	}
+	if faults := validation.IsValidLabelValue(name); len(faults) > 0 {
+		return "", invalid(at, fmt.Sprintf("the policy's name %q can't be a label's value: %s", name, strings.Join(faults, "; ")))
+	}
+	return name, nil
+}
+
+// Parse reads the document under a ConfigMap's data key. It returns a policy, or
+// every error of the document, each with its path inside the ConfigMap and its
+// line inside the document.
+func Parse(key, text string) (*Policy, field.ErrorList) {
+	name, bad := Name(key)
+	if bad != nil {
+		return nil, field.ErrorList{bad}
+	}
+	root := field.NewPath("data").Key(key)
+	document, lines, errs := decode(text, root)
+	p, faults := validate(name, document, root, errs)
+	for _, fault := range faults {
+		if line, ok := lines[fault.Field]; ok && !strings.Contains(fault.Detail, "line ") {
+			fault.Detail = strings.TrimPrefix(fmt.Sprintf("%s (line %d)", fault.Detail, line), " ")
+		}
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return p, nil
+}

@@ -1,0 +1,196 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
+)
+
+// validator collects the errors of one document. A field that could not be decoded
+// has its error already and is not judged a second time.
+type validator struct {
+	root *field.Path
+	errs field.ErrorList
+	bad  map[string]bool
+}
+
+func (v *validator) fail(err *field.Error) {
+	if !v.bad[err.Field] {
+		v.errs = append(v.errs, err)
+	}
+}
+
+// validate fills in the defaults and checks the document; decoded are the errors
+// that decoding found.
+func validate(
+	name string, document v1alpha1.BucketAccessPolicy, root *field.Path, decoded field.ErrorList,
+) (*Policy, field.ErrorList) {
+	v := &validator{root: root, errs: decoded, bad: map[string]bool{}}
+	for _, err := range decoded {
+		v.bad[err.Field] = true
+	}
+	if v.bad[root.String()] {
+		return nil, v.errs // nothing of the document could be read
+	}
+	doc := document.WithDefaults()
+	v.header(doc)
+	p := &Policy{
+		Name: name, Env: doc.Env, Endpoints: doc.Endpoints, Prefix: doc.Prefix, Actions: doc.Actions,
+		StaticCredentials: doc.StaticCredentials, InstanceMetadata: doc.InstanceMetadata, Reader: doc.Reader,
+		TokenExpiration: doc.TokenExpirationSeconds, Subjects: NewSubjects(doc.Subjects),
+	}
+	p.Bucket = parsed(v, "bucket", doc.Bucket, true, iam.ParseBucketName)
+	p.Region = parsed(v, "region", doc.Region, true, iam.ParseRegion)
+	p.Role = parsed(v, "roleARN", doc.RoleARN, true, iam.ParseRoleARN)
+	p.Audience = parsed(v, "audience", doc.Audience, false, iam.ParseAudience)
+	p.KMSKeyARN = parsed(v, "kmsKeyARN", doc.KMSKeyARN, false, iam.ParseKMSKeyARN)
+	p.Issuer = parsed(v, "issuer", doc.Issuer, false, iam.ParseIssuer)
+	parsed(v, "endpoints.s3", doc.Endpoints.S3, false, iam.ParseEndpoint)
+	parsed(v, "endpoints.sts", doc.Endpoints.STS, false, iam.ParseEndpoint)
+	v.subjects(doc.Subjects)
+	v.prefix("prefix", doc.Prefix)
+	v.prefix("reader.probeKey", doc.Reader.ProbeKey)
+	v.actions(doc.Actions)
+	v.env(doc.Env)
+	oneOf(v, "staticCredentials", doc.StaticCredentials, v1alpha1.StaticCredentialsDeny, v1alpha1.StaticCredentialsWarn)
+	oneOf(v, "instanceMetadata", doc.InstanceMetadata, v1alpha1.InstanceMetadataDeny, v1alpha1.InstanceMetadataAllow)
+	oneOf(v, "reader.gate", doc.Reader.Gate, v1alpha1.GateNone, v1alpha1.GateReadiness, v1alpha1.GateStartup)
+	if len(v.errs) > 0 {
+		return nil, v.errs
+	}
+	p.Hash = p.hash()
+	return p, nil
+}
+
+// at turns a dotted name into a path.
+func (v *validator) at(name string) *field.Path {
+	path := v.root
+	for part := range strings.SplitSeq(name, ".") {
+		path = path.Child(part)
+	}
+	return path
+}
+
+func (v *validator) header(doc v1alpha1.BucketAccessPolicy) {
+	for name, want := range map[string]string{"apiVersion": v1alpha1.APIVersion, "kind": v1alpha1.Kind} {
+		found := doc.APIVersion
+		if name == "kind" {
+			found = doc.Kind
+		}
+		switch found {
+		case want:
+		case "":
+			v.fail(field.Required(v.at(name), "write "+name+": "+want))
+		default:
+			v.fail(field.NotSupported(v.at(name), found, []string{want}))
+		}
+	}
+}
+
+func parsed[T any](v *validator, name, text string, required bool, parse func(string) (T, error)) T {
+	var zero T
+	if text == "" {
+		if required {
+			v.fail(field.Required(v.at(name), ""))
+		}
+		return zero
+	}
+	value, err := parse(text)
+	if err != nil {
+		v.fail(field.Invalid(v.at(name), text, err.Error()))
+		return zero
+	}
+	return value
+}
+
+func oneOf[T ~string](v *validator, name string, found T, allowed ...T) {
+	if !slices.Contains(allowed, found) {
+		v.fail(field.NotSupported(v.at(name), found, allowed))
+	}
+}
+
+var (
+	namespacePattern      = regexp.MustCompile(`^[a-z0-9*?]([a-z0-9*?-]{0,61}[a-z0-9*?])?$`)
+	serviceAccountPattern = regexp.MustCompile(`^[a-z0-9*?]([a-z0-9*?.-]{0,251}[a-z0-9*?])?$`)
+	envPattern            = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+)
+
+func (v *validator) subjects(list []v1alpha1.Subject) {
+	at := v.at("subjects")
+	if len(list) == 0 {
+		v.fail(field.Required(at, "list at least one {namespace, serviceAccount}"))
+	}
+	seen := map[v1alpha1.Subject]bool{}
+	for i, subject := range list {
+		v.subjectPart(at.Index(i).Child("namespace"), subject.Namespace, namespacePattern)
+		v.subjectPart(at.Index(i).Child("serviceAccount"), subject.ServiceAccount, serviceAccountPattern)
+		if seen[subject] {
+			v.fail(field.Duplicate(at.Index(i), subject.Namespace+"/"+subject.ServiceAccount))
+		}
+		seen[subject] = true
+	}
+}
+
+func (v *validator) subjectPart(at *field.Path, name string, form *regexp.Regexp) {
+	switch {
+	case name == "":
+		v.fail(field.Required(at, "write a name; '*' is any"))
+	case !form.MatchString(name):
+		v.fail(field.Invalid(at, name, "is no Kubernetes name: lower-case letters, digits and hyphens; '*' and '?' as in IAM's StringLike"))
+	}
+}
+
+// prefix checks an object key or its beginning. '*', '?' and "${" would be taken
+// as wildcards and variables by the generated IAM documents.
+func (v *validator) prefix(name, prefix string) {
+	switch {
+	case len(prefix) > 1024:
+		v.fail(field.TooLong(v.at(name), "", 1024))
+	case !utf8.ValidString(prefix) || strings.ContainsFunc(prefix, unicode.IsControl):
+		v.fail(field.Invalid(v.at(name), prefix, "must be UTF-8 without control characters"))
+	case strings.ContainsAny(prefix, "*?") || strings.Contains(prefix, "${"):
+		v.fail(field.Invalid(v.at(name), prefix, "is literal: '*', '?' and '${' would be wildcards and variables in IAM; leave them out"))
+	}
+}
+
+func (v *validator) actions(list []string) {
+	at := v.at("actions")
+	if len(list) == 0 {
+		v.fail(field.Required(at, "list at least one action, or leave the key out for s3:GetObject and s3:ListBucket"))
+	}
+	seen := map[string]bool{}
+	for i, action := range list {
+		if _, known := iam.ActionLevel(action); !known {
+			v.fail(field.NotSupported(at.Index(i), action, iam.Actions()))
+		} else if seen[action] {
+			v.fail(field.Duplicate(at.Index(i), action))
+		}
+		seen[action] = true
+	}
+}
+
+func (v *validator) env(names v1alpha1.EnvNames) {
+	seen := map[string]string{}
+	for _, f := range []struct{ key, name string }{
+		{"env.bucketName", names.BucketName}, {"env.bucketRegion", names.BucketRegion}, {"env.bucketPrefix", names.BucketPrefix},
+	} {
+		at := v.at(f.key)
+		switch {
+		case !envPattern.MatchString(f.name):
+			v.fail(field.Invalid(at, f.name, "is no variable's name: letters, digits and _, no digit first, 128 at most"))
+		case strings.HasPrefix(f.name, "AWS_"):
+			v.fail(field.Invalid(at, f.name, "names that begin with AWS_ belong to the SDKs"))
+		case seen[f.name] != "":
+			v.fail(field.Invalid(at, f.name, fmt.Sprintf("is the name of %s already", seen[f.name])))
+		}
+		seen[f.name] = f.key
+	}
+}
