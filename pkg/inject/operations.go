@@ -1,0 +1,181 @@
+package inject
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/patch"
+)
+
+// Operations are the plan as RFC 6902 operations against the Pod that view was
+// read from. Fine ones, not whole containers: fields that this program does not
+// know survive, and an audit log shows what was done.
+func (p *Plan) Operations(view *PodView) []patch.Operation {
+	if p == nil {
+		return nil
+	}
+	count := 4
+	for _, edit := range p.Containers {
+		count += len(edit.Env) + 1
+	}
+	operations := append(make([]patch.Operation, 0, count), p.Volume.operations(view)...)
+	entries := map[EnvEdit][]byte{} // most containers get the same entries
+	for _, edit := range p.Containers {
+		operations = edit.operations(operations, view, entries)
+	}
+	metadata := patch.Pointer("/metadata")
+	operations = append(operations, mapOperations(metadata.Child("labels"), view.HasLabels, p.Labels)...)
+	return append(operations, mapOperations(metadata.Child("annotations"), view.HasAnnotations, p.Annotations)...)
+}
+
+func (v VolumeEdit) operations(view *PodView) []patch.Operation {
+	at := patch.Pointer("/spec/volumes")
+	if v.Append {
+		value := []byte(`{"name":"` + v1alpha1.TokenVolume + `","projected":{"sources":[{"serviceAccountToken":{"audience":`)
+		value = patch.AppendString(value, v.Audience)
+		value = append(value, `,"expirationSeconds":`...)
+		value = strconv.AppendInt(value, v.Expiration, 10)
+		value = append(value, `,"path":"`+v1alpha1.TokenFileName+`"}}]}}`...)
+		return appendToList(nil, at, view.HasVolumes, value)
+	}
+	token := at.Index(v.Index) + "/projected/sources/0/serviceAccountToken"
+	var operations []patch.Operation
+	if v.SetAudience {
+		operations = append(operations, patch.Add(token.Child("audience"), patch.String(v.Audience)))
+	}
+	if v.SetExpiration {
+		operations = append(operations, patch.Add(token.Child("expirationSeconds"), strconv.AppendInt(nil, v.Expiration, 10)))
+	}
+	return operations
+}
+
+func (e ContainerEdit) operations(operations []patch.Operation, view *PodView, entries map[EnvEdit][]byte) []patch.Operation {
+	at := patch.Pointer("/spec/" + e.List).Index(e.Index)
+	c := &view.containers(e.List)[e.Index]
+	appended := make([][]byte, 0, len(e.Env))
+	env := at.Child("env")
+	for _, edit := range e.Env {
+		switch {
+		case edit.Remove:
+		case edit.Index == appendEnv:
+			entry, rendered := entries[edit]
+			if !rendered {
+				entry = envEntry(edit)
+				entries[edit] = entry
+			}
+			appended = append(appended, entry)
+		default:
+			operations = append(operations, setEntry(env.Index(edit.Index), c.Env[edit.Index].Value, edit.Value)...)
+		}
+	}
+	operations = appendToList(operations, env, c.HasEnv, appended...)
+	for _, edit := range e.Env {
+		if edit.Remove {
+			operations = append(operations, patch.Remove(env.Index(edit.Index)))
+		}
+	}
+	if e.Mount {
+		operations = appendToList(operations, at.Child("volumeMounts"), c.HasMounts, tokenMount)
+	}
+	return operations
+}
+
+var tokenMount = []byte(`{"name":"` + v1alpha1.TokenVolume + `","readOnly":true,"mountPath":"` + v1alpha1.TokenMountPath + `"}`)
+
+func (p *PodView) containers(list string) []Container {
+	switch list {
+	case "initContainers":
+		return p.InitContainers
+	case "ephemeralContainers":
+		return p.EphemeralContainers
+	default:
+		return p.Containers
+	}
+}
+
+// appendToList appends values at the end of a list, which is created once where
+// it is absent, null or empty.
+func appendToList(operations []patch.Operation, at patch.Pointer, exists bool, values ...[]byte) []patch.Operation {
+	if len(values) == 0 {
+		return operations
+	}
+	if exists {
+		end := at.End()
+		for _, value := range values {
+			operations = append(operations, patch.Add(end, value))
+		}
+		return operations
+	}
+	list := append([]byte{'['}, bytes.Join(values, []byte{','})...)
+	return append(operations, patch.Add(at, append(list, ']')))
+}
+
+// envEntry is the JSON of an env entry as the API server would write it.
+func envEntry(edit EnvEdit) []byte {
+	entry := make([]byte, 0, 64+len(edit.Name)+len(edit.Value.Text))
+	entry = append(entry, `{"name":`...)
+	entry = patch.AppendString(entry, edit.Name)
+	if edit.Value.literal() {
+		entry = append(entry, `,"value":`...)
+		entry = patch.AppendString(entry, edit.Value.Text)
+	} else {
+		entry = append(entry, `,"valueFrom":`...)
+		entry = append(entry, edit.Value.from()...)
+	}
+	return append(entry, '}')
+}
+
+// setEntry changes the value of an existing entry and nothing else in it.
+func setEntry(at patch.Pointer, before, after EnvValue) []patch.Operation {
+	var operations []patch.Operation
+	if after.literal() {
+		if !before.literal() {
+			operations = append(operations, patch.Remove(at.Child("valueFrom")))
+		}
+		return append(operations, patch.Add(at.Child("value"), patch.String(after.Text)))
+	}
+	if before.Text != "" { // emptied, not removed: the API takes an empty value beside valueFrom
+		operations = append(operations, patch.Add(at.Child("value"), []byte(`""`)))
+	}
+	return append(operations, patch.Add(at.Child("valueFrom"), after.from()))
+}
+
+// mapOperations sets and removes keys of labels or annotations.
+func mapOperations(at patch.Pointer, exists bool, edits map[string]decide.Label) []patch.Operation {
+	if len(edits) == 0 {
+		return nil
+	}
+	if !exists {
+		set := map[string]string{}
+		for key, edit := range edits {
+			if edit.Set {
+				set[key] = edit.Value
+			}
+		}
+		value, err := json.Marshal(set)
+		if err != nil {
+			panic("inject: strings always marshal: " + err.Error())
+		}
+		return []patch.Operation{patch.Add(at, value)}
+	}
+	operations := make([]patch.Operation, 0, len(edits))
+	for _, key := range slices.Sorted(maps.Keys(edits)) {
+		if edit := edits[key]; edit.Set {
+			operations = append(operations, patch.Add(at.Child(key), patch.String(edit.Value)))
+		} else {
+			operations = append(operations, patch.Remove(at.Child(key)))
+		}
+	}
+	return operations
+}
+
+// AnnotationOperations are edits of an object's annotations as operations; exists
+// says whether the object has annotations at all.
+func AnnotationOperations(exists bool, edits map[string]decide.Label) []patch.Operation {
+	return mapOperations("/metadata/annotations", exists, edits)
+}

@@ -1,0 +1,156 @@
+package inject
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
+)
+
+// Plan is every edit that brings a Pod to what its policy asks for. The zero Plan
+// changes nothing.
+type Plan struct {
+	Volume     VolumeEdit
+	Containers []ContainerEdit
+	// Labels and Annotations to set; an absent value removes the key.
+	Labels, Annotations map[string]decide.Label
+}
+
+// ContainerEdit is what happens to one container.
+type ContainerEdit struct {
+	List  string // initContainers, containers or ephemeralContainers
+	Index int
+	Env   []EnvEdit
+	Mount bool // append the token mount
+}
+
+// Outcome is the answer for one Pod: the verdict, the plan where it is Inject (or
+// a clean-up where it is Skip), and what the person should know.
+type Outcome struct {
+	decide.Verdict
+	Plan     *Plan
+	Warnings []Warning
+}
+
+// Pod works out what happens to a Pod that decide has judged.
+func Pod(pod *PodView, verdict decide.Verdict, around Surroundings) Outcome {
+	if verdict.Kind != decide.Inject {
+		return untouched(pod, verdict)
+	}
+	found := &findings{}
+	plan := plan(pod, verdict, around, found)
+	if len(found.conflicts) > 0 {
+		return untouched(pod, verdict.Refuse(found.refusal()))
+	}
+	return Outcome{Verdict: verdict, Plan: plan, Warnings: found.warnings}
+}
+
+// untouched answers for a Pod that is not injected. A manifest copied from an
+// injected Pod says of itself that it is; that is taken away.
+func untouched(pod *PodView, verdict decide.Verdict) Outcome {
+	outcome := Outcome{Verdict: verdict}
+	if verdict.Kind != decide.Skip {
+		return outcome
+	}
+	if verdict.Message != "" {
+		outcome.Warnings = []Warning{{WarnRequestUnmet, verdict.Message}}
+	}
+	if pod.MirrorPod || (!pod.Injected.Set && !pod.HasStatus) {
+		return outcome
+	}
+	outcome.Plan = &Plan{Labels: map[string]decide.Label{}, Annotations: map[string]decide.Label{}}
+	if pod.Injected.Set {
+		outcome.Plan.Labels[v1alpha1.LabelInjected] = decide.Label{}
+	}
+	if pod.HasStatus {
+		outcome.Plan.Annotations[v1alpha1.AnnotationStatus] = decide.Label{}
+	}
+	return outcome
+}
+
+func plan(pod *PodView, verdict decide.Verdict, around Surroundings, found *findings) *Plan {
+	before, _ := ParseStatus(pod.Status)
+	owner := ownership{status: before, around: around}
+	want := desire(verdict.Policy, pod, expiration(pod, verdict.Policy, around.ServiceAccount, found))
+	chosen, warnings := selectContainers(pod)
+	found.warnings = append(found.warnings, warnings...)
+
+	result := &Plan{Volume: volume(pod, want, owner, found)}
+	r := &envReconciler{policy: verdict.Policy, want: want, owner: owner, found: found, static: v1alpha1.StaticCredentialEnv()}
+	names := []string{}
+	for _, list := range []struct {
+		name       string
+		containers []Container
+	}{{"initContainers", pod.InitContainers}, {"containers", pod.Containers}} {
+		for i := range list.containers {
+			c := &list.containers[i]
+			if !chosen.selects(c.Name) {
+				continue
+			}
+			names = append(names, c.Name)
+			result.Containers = append(result.Containers, ContainerEdit{
+				List: list.name, Index: i, Env: r.container(c), Mount: mount(c, found),
+			})
+		}
+	}
+	if len(names) == 0 {
+		found.warn(WarnNoContainer, "the annotations leave no container of the Pod with bucket access")
+	}
+	podIdentity(pod, found)
+	status := Status{
+		Version: StatusVersion, Policy: verdict.PolicyName, Source: verdict.Source, Hash: verdict.Policy.Hash,
+		Containers: names, Audience: want.audience, ExpirationSeconds: want.expiration, Env: want.record(),
+	}.String()
+	result.note(pod, verdict.PolicyName, status)
+	return result
+}
+
+// note writes what the webhook leaves on a Pod, where it is not there already.
+func (p *Plan) note(pod *PodView, policyName, status string) {
+	if pod.Injected.Value != policyName {
+		p.Labels = map[string]decide.Label{v1alpha1.LabelInjected: {Value: policyName, Set: true}}
+	}
+	if pod.Status != status {
+		p.Annotations = map[string]decide.Label{v1alpha1.AnnotationStatus: {Value: status, Set: true}}
+	}
+}
+
+// expiration is the Pod's annotation, else what a user wrote on the ServiceAccount,
+// else the policy's: EKS's own order. Never clamped: a silent change of a lifetime
+// is found out at the worst time.
+func expiration(pod *PodView, p *policy.Policy, account ServiceAccountView, found *findings) int64 {
+	written, where := pod.TokenExpiration, "the Pod"
+	if !written.Set {
+		written, where = account.userExpiration(), "the ServiceAccount"
+	}
+	if !written.Set {
+		return p.TokenExpiration
+	}
+	seconds, err := strconv.ParseInt(written.Value, 10, 64)
+	if err != nil || !policy.ValidTokenExpiration(seconds) {
+		found.conflict(decide.ReasonInvalidExpiration, fmt.Sprintf(
+			"annotation %s on %s is %.40q; write a whole number of seconds from %d to %d, or remove it for the policy's %d",
+			v1alpha1.EKSAnnotationTokenExpiration, where, written.Value,
+			v1alpha1.MinTokenExpirationSeconds, v1alpha1.MaxTokenExpirationSeconds, p.TokenExpiration))
+	}
+	return seconds
+}
+
+// podIdentity looks for EKS Pod Identity beside us. Web identity wins in the SDKs,
+// so the policy's role counts; two identities in one Pod are rarely meant.
+func podIdentity(pod *PodView, found *findings) {
+	seen := pod.PodIdentity.Set
+	for _, v := range pod.Volumes {
+		seen = seen || v.Name == v1alpha1.PodIdentityVolume
+	}
+	for _, list := range [][]Container{pod.InitContainers, pod.Containers} {
+		for i := range list {
+			seen = seen || list[i].last(v1alpha1.EnvContainerCredentialsURI) >= 0
+		}
+	}
+	if seen {
+		found.warn(WarnPodIdentity, "EKS Pod Identity is set up for this Pod too; AWS SDKs prefer the role of the bucket policy")
+	}
+}

@@ -1,0 +1,93 @@
+package inject
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/patch"
+)
+
+// StatusVersion is the version of the status annotation's format.
+const StatusVersion = "v1alpha1"
+
+// Status is the annotation bucket-access.io/status: what the webhook wrote on a
+// Pod. A value in the Pod that equals its record is ours; a forged record gives
+// nothing, since ours are only ever replaced by the policy's values.
+type Status struct {
+	Version           string            `json:"version"`
+	Policy            string            `json:"policy"`
+	Source            decide.Source     `json:"source"`
+	Hash              string            `json:"hash"`
+	Containers        []string          `json:"containers"`
+	Audience          string            `json:"audience"`
+	ExpirationSeconds int64             `json:"expirationSeconds"`
+	Env               map[string]string `json:"env"`
+}
+
+// ParseStatus reads the annotation. An unreadable one records nothing.
+func ParseStatus(annotation string) (Status, bool) {
+	if annotation == "" {
+		return Status{}, false
+	}
+	var status Status
+	if err := json.Unmarshal([]byte(annotation), &status); err != nil {
+		return Status{}, false
+	}
+	return status, true
+}
+
+// String is the annotation's value: JSON in one key order, so that the same record
+// is always the same text. Written by hand, because it is written for every Pod.
+func (s Status) String() string {
+	out := make([]byte, 0, 1024)
+	text := func(before, value string) {
+		out = append(out, before...)
+		out = patch.AppendString(out, value)
+	}
+	text(`{"version":`, s.Version)
+	text(`,"policy":`, s.Policy)
+	text(`,"source":`, string(s.Source))
+	text(`,"hash":`, s.Hash)
+	out = append(out, `,"containers":[`...)
+	for i, name := range s.Containers {
+		text(separator(i), name)
+	}
+	text(`],"audience":`, s.Audience)
+	out = append(out, `,"expirationSeconds":`...)
+	out = strconv.AppendInt(out, s.ExpirationSeconds, 10)
+	out = append(out, `,"env":{`...)
+	for i, name := range slices.Sorted(maps.Keys(s.Env)) {
+		text(separator(i), name)
+		text(":", s.Env[name])
+	}
+	return string(append(out, "}}"...))
+}
+
+func separator(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return ","
+}
+
+const fieldRefPrefix = "fieldRef:"
+
+// recorded is the form in which a value stands in the record.
+func (v EnvValue) recorded() string {
+	if v.FieldPath != "" {
+		return fieldRefPrefix + v.FieldPath
+	}
+	return v.Text
+}
+
+// value is the inverse of recorded, for the values that we write.
+func value(recorded string) EnvValue {
+	if path, ok := strings.CutPrefix(recorded, fieldRefPrefix); ok {
+		return EnvValue{FieldPath: path}
+	}
+	return EnvValue{Text: recorded}
+}
