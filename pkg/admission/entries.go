@@ -1,0 +1,28 @@
+package admission
+
+// Entry is one entry of the webhook configurations, each with a path of its own:
+// the entry that was called says what the API server saw.
+type Entry string
+
+// The entries.
+const (
+	Pods                Entry = "pods"
+	NamespacedPods      Entry = "namespaced-pods"
+	ServiceAccountPods  Entry = "serviceaccount-pods"
+	EphemeralContainers Entry = "ephemeral-containers"
+	ServiceAccounts     Entry = "serviceaccounts"
+	Policies            Entry = "policies"
+)
+
+// Entries lists all of them, the closed set of the metric's label.
+func Entries() []Entry {
+	return []Entry{Pods, NamespacedPods, ServiceAccountPods, EphemeralContainers, ServiceAccounts, Policies}
+}
+
+// Path is the URL path that serves the entry.
+func (e Entry) Path() string {
+	if e == Policies {
+		return "/validate/" + string(e)
+	}
+	return "/mutate/" + string(e)
+}

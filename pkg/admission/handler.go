@@ -1,0 +1,247 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
+)
+
+// Limits bound what the server takes on at once.
+type Limits struct {
+	// BodyBytes of one request. An API server takes objects of 3 MiB at most, and a
+	// review holds two (object and oldObject) and about a MiB of anything else: 7 MiB.
+	BodyBytes int64
+	// InFlight requests, and InFlightBytes of their bodies together. What is above
+	// is answered 429 at once, so memory and waiting time are bounded.
+	InFlight      int64
+	InFlightBytes int64
+	// Timeout of a request, where the API server names none or a longer one.
+	Timeout time.Duration
+}
+
+// DefaultLimits fit a container of 128 MiB.
+func DefaultLimits() Limits {
+	const mebi = 1 << 20
+	return Limits{BodyBytes: 7 * mebi, InFlight: 256, InFlightBytes: 32 * mebi, Timeout: 10 * time.Second}
+}
+
+// Recorder counts what was answered. All labels are closed sets.
+type Recorder interface {
+	Admission(entry Entry, kind decide.Kind, reason decide.Reason, took time.Duration)
+	Warning(entry Entry, reason inject.WarningReason)
+}
+
+// Server answers the entries over HTTP.
+type Server struct {
+	service  *Service
+	limits   Limits
+	recorder Recorder
+	log      logr.Logger
+	requests *semaphore.Weighted
+	bytes    *semaphore.Weighted
+	scratch  sync.Pool
+	draining atomic.Bool
+}
+
+// NewServer makes a server for service.
+func NewServer(service *Service, limits Limits, recorder Recorder, log logr.Logger) *Server {
+	s := &Server{
+		service: service, limits: limits, recorder: recorder, log: log,
+		requests: semaphore.NewWeighted(limits.InFlight), bytes: semaphore.NewWeighted(limits.InFlightBytes),
+	}
+	s.scratch.New = func() any { return new(scratch) }
+	return s
+}
+
+// Drain makes every further answer close its connection, so that API servers open
+// new ones to other replicas before this one ends.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Draining says whether Drain was called.
+func (s *Server) Draining() bool { return s.draining.Load() }
+
+// Handler serves one entry.
+func (s *Server) Handler(entry Entry) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		if s.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		result := s.serve(w, r, entry)
+		s.recorder.Admission(entry, result.Kind, result.Reason, time.Since(start))
+		for _, warning := range result.warnings {
+			s.recorder.Warning(entry, warning.Reason)
+		}
+	})
+}
+
+// refusal is an answer below the level of reviews: an HTTP status. A 429 or a 503
+// with Retry-After makes API servers ask again until their own timeout, and then
+// the entry's failure policy decides.
+type refusal struct {
+	status int
+	reason decide.Reason
+	text   string
+}
+
+func (f *refusal) Error() string { return f.text }
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, entry Entry) (result answer) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.log.Error(fmt.Errorf("%v", cause), "Panic while answering a review", "entry", entry) //nolint:err113 // a panic's value
+			result = s.refuse(w, &refusal{http.StatusInternalServerError, decide.ReasonInternal, "internal error"})
+		}
+	}()
+	timeout := s.timeout(r)
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	release, refused := s.admit(r)
+	if refused != nil {
+		return s.refuse(w, refused)
+	}
+	defer release()
+
+	buffers, _ := s.scratch.Get().(*scratch)
+	defer s.recycle(buffers)
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) // not supported by every test's writer
+	body, err := readBody(r, buffers.body)
+	if err != nil {
+		return s.refuse(w, &refusal{http.StatusBadRequest, decide.ReasonMalformedRequest, "the body ended early"})
+	}
+	buffers.body = body
+	t := s.service.target(entry)
+	rev, err := readReview(body, t)
+	switch {
+	case err != nil:
+		return s.refuse(w, &refusal{http.StatusBadRequest, decide.ReasonMalformedRequest, "malformed AdmissionReview: " + err.Error()})
+	case !t.expects(&rev):
+		return s.refuse(w, &refusal{http.StatusBadRequest, decide.ReasonUnsupportedRequest, fmt.Sprintf(
+			"%s does not serve %.20q of %.60q %.60q", entry.Path(), rev.operation, rev.resource, rev.subResource)})
+	}
+	result = t.answer(ctx, &rev)
+	s.note(entry, &rev, result)
+	if result.Kind == decide.Error {
+		s.refuse(w, &refusal{http.StatusServiceUnavailable, result.Reason, result.Message})
+		return result
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(buffers.response(rev.uid, result)) // the client is gone: nobody to tell
+	return result
+}
+
+// scratch is the memory of one request, used again for the next.
+type scratch struct {
+	body, patch, answer []byte
+}
+
+// maxRecycled keeps a rare large body from being held for ever; a typical Pod has
+// 22 KB, one of 20 containers 150 KB.
+const maxRecycled = 256 << 10
+
+func (s *Server) recycle(buffers *scratch) {
+	if cap(buffers.body)+cap(buffers.patch)+cap(buffers.answer) <= 2*maxRecycled {
+		s.scratch.Put(buffers)
+	}
+}
+
+// admit checks what can be checked before the body is read and takes the
+// request's share of the limits.
+func (s *Server) admit(r *http.Request) (release func(), refused *refusal) {
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case r.Method != http.MethodPost:
+		return nil, &refusal{http.StatusMethodNotAllowed, decide.ReasonUnsupportedRequest, "POST an AdmissionReview here"}
+	case mediaType != "application/json":
+		return nil, &refusal{http.StatusUnsupportedMediaType, decide.ReasonUnsupportedRequest, "the Content-Type must be application/json"}
+	case r.ContentLength < 0:
+		return nil, &refusal{http.StatusLengthRequired, decide.ReasonUnsupportedRequest, "the Content-Length is missing"}
+	case r.ContentLength > s.limits.BodyBytes:
+		return nil, &refusal{http.StatusRequestEntityTooLarge, decide.ReasonUnsupportedRequest,
+			fmt.Sprintf("the body has more than %d bytes", s.limits.BodyBytes)}
+	case s.service.Policies.Snapshot() == nil:
+		return nil, &refusal{http.StatusServiceUnavailable, decide.ReasonNotReady, "policies are not loaded yet; try again"}
+	}
+	overloaded := &refusal{http.StatusTooManyRequests, decide.ReasonOverloaded, "too many requests at once; try again"}
+	if !s.requests.TryAcquire(1) {
+		return nil, overloaded
+	}
+	if !s.bytes.TryAcquire(r.ContentLength) {
+		s.requests.Release(1)
+		return nil, overloaded
+	}
+	return func() { s.bytes.Release(r.ContentLength); s.requests.Release(1) }, nil
+}
+
+func (s *Server) refuse(w http.ResponseWriter, f *refusal) answer {
+	if f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	if f.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", http.MethodPost)
+	}
+	http.Error(w, f.text, f.status)
+	return answer{Verdict: decide.Verdict{Kind: decide.Error, Reason: f.reason, Message: f.text}}
+}
+
+// note logs what somebody may ask about later: names, never an object.
+func (s *Server) note(entry Entry, rev *review, result answer) {
+	log := s.log.V(1)
+	message := "Review answered"
+	if result.Kind == decide.Deny || result.Kind == decide.Error {
+		log, message = s.log, "Review refused"
+	}
+	if !log.Enabled() {
+		return
+	}
+	log.Info(message, "entry", entry, "namespace", rev.namespace, "name", rev.name, "serviceAccount", result.subject,
+		"verdict", result.Kind, "reason", result.Reason, "policy", result.PolicyName, "source", result.Source,
+		"dryRun", rev.dryRun, "uid", rev.uid)
+}
+
+// timeout is the API server's own (?timeout=10s), less a tenth so that the answer
+// is there before it gives up, and never more than ours.
+func (s *Server) timeout(r *http.Request) time.Duration {
+	asked, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	if err != nil || asked <= 0 {
+		return s.limits.Timeout
+	}
+	return min(asked-asked/10, s.limits.Timeout)
+}
+
+// readBody reads exactly the announced length into buffer, growing it once.
+func readBody(r *http.Request, buffer []byte) ([]byte, error) {
+	size := int(r.ContentLength)
+	if cap(buffer) < size {
+		buffer = make([]byte, size)
+	}
+	buffer = buffer[:size]
+	if _, err := io.ReadFull(r.Body, buffer); err != nil {
+		return nil, err
+	}
+	return buffer, nil
+}
+
+// Ready says why requests can't be answered, or that they should go elsewhere.
+// Policies are loaded only after the caches are in step, so this is both.
+func (s *Server) Ready() error {
+	switch {
+	case s.draining.Load():
+		return errors.New("draining")
+	case s.service.Policies.Snapshot() == nil:
+		return errors.New("policies are not loaded yet")
+	}
+	return nil
+}

@@ -1,0 +1,329 @@
+package admission
+
+import (
+	"strings"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
+)
+
+// ReadPod reads one Pod as JSON.
+func ReadPod(document []byte) (*inject.PodView, error) {
+	pod := &inject.PodView{}
+	err := read(document, func(r *reader) error {
+		_, err := readPod(r, pod)
+		return err
+	})
+	return pod, err
+}
+
+func readPod(r *reader, pod *inject.PodView) (bool, error) {
+	return r.object(func(key string) (err error) {
+		switch key {
+		case "metadata":
+			err = readPodMetadata(r, pod)
+		case "spec":
+			err = readPodSpec(r, pod)
+		default:
+			err = r.skip()
+		}
+		return err
+	})
+}
+
+func readPodMetadata(r *reader, pod *inject.PodView) error {
+	_, err := r.object(func(key string) (err error) {
+		switch key {
+		case "name":
+			pod.Name, err = r.str()
+		case "namespace":
+			pod.Namespace, err = r.str()
+		case "labels":
+			pod.HasLabels, err = r.object(func(key string) error { return readPodLabel(r, pod, key) })
+		case "annotations":
+			pod.HasAnnotations, err = r.object(func(key string) error { return readPodAnnotation(r, pod, key) })
+		default:
+			err = r.skip()
+		}
+		return err
+	})
+	return err
+}
+
+// label reads the value of a key that is there.
+func (r *reader) label(into *decide.Label) (err error) {
+	into.Set = true
+	into.Value, err = r.str()
+	return err
+}
+
+func readPodLabel(r *reader, pod *inject.PodView, key string) error {
+	switch key {
+	case v1alpha1.LabelPolicy:
+		return r.label(&pod.Policy)
+	case v1alpha1.LabelInjected:
+		return r.label(&pod.Injected)
+	case v1alpha1.LabelServiceAccountPolicy:
+		return r.label(&pod.Mark)
+	case v1alpha1.EKSLabelPodIdentity:
+		return r.label(&pod.PodIdentity)
+	}
+	return r.skip()
+}
+
+// mirrorPod is what the kubelet writes on the API server's image of a static Pod.
+const mirrorPod = "kubernetes.io/config.mirror"
+
+func readPodAnnotation(r *reader, pod *inject.PodView, key string) (err error) {
+	switch key {
+	case mirrorPod:
+		pod.MirrorPod = true
+		err = r.skip()
+	case v1alpha1.AnnotationStatus:
+		pod.HasStatus = true
+		pod.Status, err = r.str()
+	case v1alpha1.AnnotationSkipContainers:
+		pod.SkipContainers, err = r.str()
+	case v1alpha1.EKSAnnotationSkipContainers:
+		pod.EKSSkipContainers, err = r.str()
+	case v1alpha1.AnnotationIncludeContainers:
+		err = r.label(&pod.IncludeContainers)
+	case v1alpha1.EKSAnnotationTokenExpiration:
+		err = r.label(&pod.TokenExpiration)
+	default:
+		err = r.skip()
+	}
+	return err
+}
+
+func readPodSpec(r *reader, pod *inject.PodView) error {
+	_, err := r.object(func(key string) (err error) {
+		switch key {
+		case "serviceAccountName":
+			pod.ServiceAccount, err = r.str()
+		case "os":
+			err = readFields(r, map[string]*string{"name": &pod.OSName})
+		case "nodeSelector":
+			err = readFields(r, map[string]*string{"kubernetes.io/os": &pod.NodeOS, "beta.kubernetes.io/os": &pod.NodeOSBeta})
+		case "volumes":
+			pod.HasVolumes, err = r.list(func() error { return readVolume(r, pod) })
+		case "initContainers":
+			pod.InitContainers, err = readContainers(r)
+		case "containers":
+			pod.Containers, err = readContainers(r)
+		case "ephemeralContainers":
+			pod.EphemeralContainers, err = readContainers(r)
+		default:
+			err = r.skip()
+		}
+		return err
+	})
+	return err
+}
+
+// readFields reads the named strings of an object.
+func readFields(r *reader, fields map[string]*string) error {
+	_, err := r.object(func(key string) (err error) {
+		if into, ok := fields[key]; ok {
+			*into, err = r.str()
+			return err
+		}
+		return r.skip()
+	})
+	return err
+}
+
+func readContainers(r *reader) ([]inject.Container, error) {
+	list := make([]inject.Container, 0, 4)
+	_, err := r.list(func() error {
+		var c inject.Container
+		_, err := r.object(func(key string) (err error) {
+			switch key {
+			case "name":
+				c.Name, err = r.str()
+			case "env":
+				c.HasEnv, err = r.list(func() error { return readEnv(r, &c) })
+			case "volumeMounts":
+				c.HasMounts, err = r.list(func() error { return readMount(r, &c) })
+			default:
+				err = r.skip()
+			}
+			return err
+		})
+		list = append(list, c)
+		return err
+	})
+	return list, err
+}
+
+// readEnv reads one entry. Most are a name and a literal as API servers write
+// them, and such an entry is cut apart instead of walked: a Pod has many.
+func readEnv(r *reader, c *inject.Container) error {
+	if c.Env == nil {
+		c.Env = make([]inject.EnvVar, 0, 24)
+	}
+	raw, err := r.raw()
+	if err != nil {
+		return err
+	}
+	entry, plain := cutEnv(raw)
+	if !plain {
+		err = r.nested(raw, func(r *reader) error { return walkEnv(r, &entry) })
+	}
+	c.Env = append(c.Env, entry)
+	return err
+}
+
+// cutEnv reads {"name":"…","value":"…"} when it is written exactly so, without
+// escapes. raw is known to be well-formed JSON.
+func cutEnv(raw string) (entry inject.EnvVar, ok bool) {
+	rest, ok := strings.CutPrefix(raw, `{"name":"`)
+	if !ok || strings.IndexByte(raw, '\\') >= 0 {
+		return entry, false
+	}
+	name, rest, _ := strings.Cut(rest, `"`)
+	if rest == "}" {
+		return inject.EnvVar{Name: name}, true
+	}
+	rest, ok = strings.CutPrefix(rest, `,"value":"`)
+	if !ok {
+		return entry, false
+	}
+	value, rest, _ := strings.Cut(rest, `"`)
+	return inject.EnvVar{Name: name, Value: inject.EnvValue{Text: value}}, rest == "}"
+}
+
+func walkEnv(r *reader, entry *inject.EnvVar) error {
+	*entry = inject.EnvVar{}
+	_, err := r.object(func(key string) (err error) {
+		switch key {
+		case "name":
+			entry.Name, err = r.str()
+		case "value":
+			entry.Value.Text, err = r.str()
+		case "valueFrom":
+			err = readValueFrom(r, &entry.Value)
+		default:
+			err = r.skip()
+		}
+		return err
+	})
+	return err
+}
+
+// readValueFrom keeps a reference to a field of the Pod as its path, any other
+// source as it is written.
+func readValueFrom(r *reader, value *inject.EnvValue) error {
+	start := int(r.decoder.InputOffset())
+	var path, version string
+	plain := true
+	exists, err := r.object(func(key string) error {
+		if key == "fieldRef" {
+			return readFields(r, map[string]*string{"fieldPath": &path, "apiVersion": &version})
+		}
+		plain = false
+		return r.skip()
+	})
+	switch {
+	case err != nil || !exists:
+	case plain && path != "" && (version == "" || version == "v1"):
+		value.FieldPath = path
+	default:
+		value.From = strings.TrimLeft(r.text[start:r.decoder.InputOffset()], ": \t\r\n")
+	}
+	return err
+}
+
+func readMount(r *reader, c *inject.Container) error {
+	var mount inject.Mount
+	var subPath, subPathExpr string
+	err := readMountFields(r, &mount, &subPath, &subPathExpr)
+	mount.SubPath = subPath != "" || subPathExpr != ""
+	c.Mounts = append(c.Mounts, mount)
+	return err
+}
+
+func readMountFields(r *reader, mount *inject.Mount, subPath, subPathExpr *string) error {
+	_, err := r.object(func(key string) (err error) {
+		switch key {
+		case "name":
+			mount.Name, err = r.str()
+		case "mountPath":
+			mount.Path, err = r.str()
+		case "subPath":
+			*subPath, err = r.str()
+		case "subPathExpr":
+			*subPathExpr, err = r.str()
+		default:
+			err = r.skip()
+		}
+		return err
+	})
+	return err
+}
+
+func readVolume(r *reader, pod *inject.PodView) error {
+	var volume inject.Volume
+	_, err := r.object(func(key string) (err error) {
+		switch key {
+		case "name":
+			volume.Name, err = r.str()
+		case "projected":
+			volume.Token, err = readProjected(r)
+		default:
+			err = r.skip()
+		}
+		return err
+	})
+	pod.Volumes = append(pod.Volumes, volume)
+	return err
+}
+
+// readProjected returns the token source of a projected volume that has no other.
+func readProjected(r *reader) (*inject.TokenSource, error) {
+	var token *inject.TokenSource
+	sources := 0
+	_, err := r.object(func(key string) error {
+		if key != "sources" {
+			return r.skip()
+		}
+		_, err := r.list(func() error {
+			sources++
+			_, err := r.object(func(key string) (err error) {
+				if key != "serviceAccountToken" {
+					return r.skip()
+				}
+				token, err = readToken(r)
+				return err
+			})
+			return err
+		})
+		return err
+	})
+	if sources != 1 {
+		token = nil
+	}
+	return token, err
+}
+
+func readToken(r *reader) (*inject.TokenSource, error) {
+	token := &inject.TokenSource{}
+	exists, err := r.object(func(key string) (err error) {
+		switch key {
+		case "audience":
+			token.Audience, err = r.str()
+		case "expirationSeconds":
+			token.Expiration, err = r.number()
+		case "path":
+			token.Path, err = r.str()
+		default:
+			err = r.skip()
+		}
+		return err
+	})
+	if !exists {
+		return nil, err
+	}
+	return token, err
+}

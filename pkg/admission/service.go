@@ -1,0 +1,79 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
+	"github.com/bucket-access/bucket-access-webhook/pkg/patch"
+	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
+)
+
+// Cluster answers what the entries ask of the cluster. The cached answers are
+// quick and may be a moment old; the live ones ask the API server and are used
+// only where a cached one disagrees with what the API server saw.
+type Cluster interface {
+	Facts() decide.Cluster
+	// NamespaceLabel is the policy label of a Namespace; found is whether it is known.
+	NamespaceLabel(ctx context.Context, name string) (label decide.Label, found bool, err error)
+	LiveNamespaceLabel(ctx context.Context, name string) (label decide.Label, found bool, err error)
+	ServiceAccount(ctx context.Context, namespace, name string) (account inject.ServiceAccountView, found bool, err error)
+	LiveServiceAccount(ctx context.Context, namespace, name string) (account inject.ServiceAccountView, found bool, err error)
+}
+
+// PolicySource gives the snapshot in force (nil before the first), and one that was
+// read from the API server just now.
+type PolicySource interface {
+	Snapshot() *policy.Snapshot
+	Live(ctx context.Context) (*policy.Snapshot, error)
+}
+
+// Service answers reviews.
+type Service struct {
+	Cluster  Cluster
+	Policies PolicySource
+	// Namespace is the webhook's own, where policies are.
+	Namespace string
+	// EKSAudience is the default audience of EKS's own webhook.
+	EKSAudience string
+}
+
+// answer is what is said to the API server.
+type answer struct {
+	decide.Verdict
+	operations []patch.Operation
+	warnings   []inject.Warning
+	subject    string // for the log: the ServiceAccount of the request
+}
+
+// requestTarget is a target that can answer for what it has read.
+type requestTarget interface {
+	target
+	// expects says whether the request is of the resource and operation that the
+	// entry serves.
+	expects(rev *review) bool
+	answer(ctx context.Context, rev *review) answer
+}
+
+// target makes what an entry reads a request into.
+func (s *Service) target(entry Entry) requestTarget {
+	switch entry {
+	case Pods, NamespacedPods, ServiceAccountPods:
+		return &podTarget{service: s, entry: entry}
+	case EphemeralContainers:
+		return &debugTarget{}
+	case ServiceAccounts:
+		return &accountTarget{service: s}
+	case Policies:
+		return &policiesTarget{service: s}
+	}
+	panic(fmt.Sprintf("admission: no target for entry %q", entry))
+}
+
+func failed(err error, what string) answer {
+	return answer{Verdict: decide.Verdict{
+		Kind: decide.Error, Reason: decide.ReasonLookupFailed,
+		Message: fmt.Sprintf("bucket-access: could not read %s: %v; try again", what, err),
+	}}
+}
