@@ -1,0 +1,198 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
+	"github.com/bucket-access/bucket-access-webhook/pkg/metrics"
+	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
+)
+
+// Policies is what the reconciler asks of the policies.
+type Policies interface {
+	decide.Policies
+	// Ready says whether there is a snapshot at all: before the first, every policy
+	// would look gone.
+	Ready() bool
+	Subscribe(f func(changed []string))
+}
+
+// ServiceAccounts keeps the annotations of labelled ServiceAccounts as their
+// policy says, and takes them away when label or policy goes.
+type ServiceAccounts struct {
+	Cached   client.Reader
+	Writer   client.Writer
+	Policies Policies
+	Facts    func() decide.Cluster
+	Events   events.EventRecorder
+	Recorder *metrics.Recorder
+	Log      logr.Logger
+
+	mu    sync.Mutex
+	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	said  map[types.NamespacedName]string // the last message of an Event, so that each is said once
+}
+
+// workers reconcile at once; the API server, not this process, is what they wait for.
+const workers = 4
+
+// notReadyRetry is short: policies are loaded right after the caches.
+const notReadyRetry = 100 * time.Millisecond
+
+// Register adds the controller to the manager; the leader runs it.
+func (s *ServiceAccounts) Register(mgr ctrl.Manager) error {
+	s.said = map[types.NamespacedName]string{}
+	s.Policies.Subscribe(s.policiesChanged)
+	return ctrl.NewControllerManagedBy(mgr).Named("serviceaccounts").
+		For(watch.ServiceAccount(), builder.WithPredicates(concerned())).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, NeedLeaderElection: ptr.To(true), SkipNameValidation: ptr.To(true)}).
+		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.queue = queue
+			return nil
+		})).
+		Complete(s)
+}
+
+// concerned keeps ServiceAccounts that carry the label, or what we wrote, before or
+// after the change.
+func concerned() predicate.Predicate {
+	marked := func(object client.Object) bool {
+		_, labelled := object.GetLabels()[v1alpha1.LabelPolicy]
+		_, managed := object.GetAnnotations()[v1alpha1.AnnotationManaged]
+		return labelled || managed
+	}
+	return predicate.Funcs{
+		CreateFunc:  func(e event.CreateEvent) bool { return marked(e.Object) },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return marked(e.ObjectOld) || marked(e.ObjectNew) },
+		DeleteFunc:  func(e event.DeleteEvent) bool { return marked(e.Object) },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// policiesChanged queues the ServiceAccounts that name a changed policy; none in
+// particular (nil) queues all that are labelled.
+func (s *ServiceAccounts) policiesChanged(changed []string) {
+	s.mu.Lock()
+	queue := s.queue
+	s.mu.Unlock()
+	if queue == nil {
+		return // not the leader: whoever becomes it begins with a full list
+	}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccountList"))
+	if err := s.Cached.List(context.Background(), list, client.HasLabels{v1alpha1.LabelPolicy}); err != nil {
+		s.Log.Error(err, "ServiceAccounts could not be listed after a policy change")
+		return
+	}
+	for i := range list.Items {
+		item := &list.Items[i]
+		if changed == nil || slices.Contains(changed, item.Labels[v1alpha1.LabelPolicy]) {
+			queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(item)})
+		}
+	}
+}
+
+// All queues every labelled ServiceAccount, for a change that concerns all policies.
+func (s *ServiceAccounts) All() { s.policiesChanged(nil) }
+
+// Reconcile brings one ServiceAccount to what its policy says.
+func (s *ServiceAccounts) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if !s.Policies.Ready() {
+		return reconcile.Result{RequeueAfter: notReadyRetry}, nil
+	}
+	object := watch.ServiceAccount()
+	if err := s.Cached.Get(ctx, request.NamespacedName, object); err != nil {
+		s.forget(request.NamespacedName)
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	account := watch.AccountView(object)
+	outcome := inject.ServiceAccount(account,
+		decide.ServiceAccount(account.Namespace, account.Name, account.Policy, s.Policies, s.Facts()))
+	s.Recorder.Account(outcome.Kind, outcome.Reason)
+	s.report(object, outcome)
+	if len(outcome.Annotations) == 0 {
+		return reconcile.Result{}, nil
+	}
+	body, err := mergePatch(object, outcome.Annotations)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	target := watch.ServiceAccount()
+	target.Namespace, target.Name = object.Namespace, object.Name
+	err = s.Writer.Patch(ctx, target, client.RawPatch(types.MergePatchType, body))
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return reconcile.Result{}, nil // a younger object is on its way to the cache
+	}
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("annotating ServiceAccount %s: %w", request.NamespacedName, err)
+	}
+	s.Log.V(1).Info("ServiceAccount annotated", "namespace", object.Namespace, "name", object.Name,
+		"policy", outcome.PolicyName, "reason", outcome.Reason)
+	return reconcile.Result{}, nil
+}
+
+// mergePatch sets and removes annotations of the very object that was judged: its
+// resourceVersion makes a change in between a conflict.
+func mergePatch(object *metav1.PartialObjectMetadata, edits map[string]decide.Label) ([]byte, error) {
+	annotations := map[string]*string{}
+	for key, edit := range edits {
+		annotations[key] = nil
+		if edit.Set {
+			annotations[key] = &edit.Value
+		}
+	}
+	return json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": object.UID, "resourceVersion": object.ResourceVersion, "annotations": annotations,
+	}})
+}
+
+// report tells of a request that can't be met, once.
+func (s *ServiceAccounts) report(object *metav1.PartialObjectMetadata, outcome inject.AccountOutcome) {
+	name := client.ObjectKeyFromObject(object)
+	if outcome.Kind != decide.Deny {
+		s.forget(name)
+		return
+	}
+	s.mu.Lock()
+	again := s.said[name] == outcome.Message
+	s.said[name] = outcome.Message
+	s.mu.Unlock()
+	if again {
+		return
+	}
+	s.Log.Info("ServiceAccount can't be given access", "namespace", object.Namespace, "name", object.Name,
+		"policy", outcome.PolicyName, "reason", outcome.Reason)
+	s.Events.Eventf(object, nil, corev1.EventTypeWarning, string(outcome.Reason), "AnnotateServiceAccount", "%.1000s", outcome.Message)
+}
+
+func (s *ServiceAccounts) forget(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.said, name)
+}
