@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
+	"github.com/bucket-access/bucket-access-webhook/pkg/certs"
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/metrics"
+	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
+	"github.com/bucket-access/bucket-access-webhook/pkg/reconcile"
+	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
+)
+
+// version is set when a release is linked.
+var version = "devel"
+
+// run is the program: 0 when it ended as it was told to, 1 when it failed, 2 when
+// the command line can't be understood.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case o.version:
+		fmt.Fprintln(stdout, "bucket-access-webhook", version)
+		return 0
+	}
+	log := newLog(o.observability, stderr)
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+	if err := serve(ctx, o, log); err != nil {
+		log.Error(err, "The webhook ended")
+		return 1
+	}
+	return 0
+}
+
+func newLog(o observabilityOptions, w io.Writer) logr.Logger {
+	handlerOptions := &slog.HandlerOptions{Level: o.logLevel}
+	if o.logFormat == "text" {
+		return logr.FromSlogHandler(slog.NewTextHandler(w, handlerOptions))
+	}
+	return logr.FromSlogHandler(slog.NewJSONHandler(w, handlerOptions))
+}
+
+// serve runs the webhook until ctx ends, then drains it: unready at once, serving
+// on with connections closed for the shutdown delay, and only then shut down. An
+// API server never repeats a call that broke, so none may break.
+func serve(ctx context.Context, o *options, log logr.Logger) error {
+	source := certs.NewFiles(o.serving.certDir, o.serving.certName, o.serving.keyName, log.WithName("certs"))
+	metrics.CertificateExpiry(ctrlmetrics.Registry, func() time.Time { return certs.Expiry(source) })
+	mgr, err := newManager(o, source)
+	if err != nil {
+		return err
+	}
+	server, err := assemble(ctx, mgr, o, log)
+	if err != nil {
+		return err
+	}
+	if err := checks(mgr, source, server); err != nil {
+		return err
+	}
+	managerCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		log.Info("Draining", "delay", o.availability.shutdownDelay.String())
+		server.Drain()
+		time.Sleep(o.availability.shutdownDelay)
+		stop()
+	}()
+	log.Info("Starting", "version", version, "namespace", o.policies.namespace)
+	return mgr.Start(managerCtx)
+}
+
+func restConfig(o clusterOptions) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no access to a cluster (give --kubeconfig, or run as a Pod): %w", err)
+	}
+	config.QPS, config.Burst = float32(o.qps), o.burst
+	config.UserAgent = "bucket-access-webhook/" + version
+	return config, nil
+}
+
+func newManager(o *options, source certs.Source) (ctrl.Manager, error) {
+	config, err := restConfig(o.cluster)
+	if err != nil {
+		return nil, err
+	}
+	minVersion := tlsVersions[o.serving.tlsMinVersion]
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Cache:                  watch.CacheOptions(o.policies.namespace),
+		Metrics:                metricsserver.Options{BindAddress: o.observability.metricsAddress},
+		HealthProbeBindAddress: o.observability.healthAddress,
+		WebhookServer: webhook.NewServer(webhook.Options{
+			Host: o.serving.host, Port: o.serving.port, CertDir: o.serving.certDir, ClientCAName: o.serving.clientCAName,
+			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+				c.MinVersion = minVersion
+				c.GetCertificate = source.GetCertificate
+			}},
+		}),
+		LeaderElection: o.leadership.enabled, LeaderElectionID: o.leadership.name, LeaderElectionNamespace: o.policies.namespace,
+		LeaderElectionReleaseOnCancel: true, LeaseDuration: &o.leadership.lease,
+		RenewDeadline: &o.leadership.renewDeadline, RetryPeriod: &o.leadership.retryPeriod,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("setting up: %w", err)
+	}
+	return mgr, mgr.Add(runnable{source.Start})
+}
+
+// assemble wires the parts together; data flows from the top to the bottom.
+func assemble(ctx context.Context, mgr ctrl.Manager, o *options, log logr.Logger) (*admission.Server, error) {
+	recorder := metrics.New(ctrlmetrics.Registry)
+	limit := func() *rate.Limiter {
+		return rate.NewLimiter(rate.Limit(o.cluster.liveReads), int(2*o.cluster.liveReads)+1)
+	}
+	client, live := mgr.GetClient(), mgr.GetAPIReader()
+	cluster := watch.NewCluster(client, live, limit(), recorder, decide.Cluster{Region: o.cluster.region})
+	policies := &watch.Policies{
+		Store: &policy.Store{}, Cached: client, Uncached: live, Writer: client, Namespace: o.policies.namespace,
+		LastGoodName: o.policies.lastGoodConfigMap, Limit: limit(), Recorder: recorder, Cluster: cluster, Log: log.WithName("policies"),
+		Reporter: &watch.Reporter{
+			Events: mgr.GetEventRecorder("bucket-access-webhook"), Recorder: recorder, Log: log.WithName("policies"), Elected: mgr.Elected(),
+		},
+	}
+	accounts := &reconcile.ServiceAccounts{
+		Cached: client, Writer: client, Policies: policies, Facts: cluster.Facts, Events: mgr.GetEventRecorder("bucket-access-webhook"),
+		Recorder: recorder, Log: log.WithName("serviceaccounts"),
+	}
+	discovery, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("setting up: %w", err)
+	}
+	issuer := &watch.Issuer{
+		Cluster: cluster, Client: discovery.RESTClient(), Log: log.WithName("issuer"), Region: o.cluster.region,
+		Changed: func() { policies.Again(); accounts.All() },
+	}
+	if err := errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), mgr.Add(issuer)); err != nil {
+		return nil, fmt.Errorf("setting up: %w", err)
+	}
+	service := &admission.Service{Cluster: cluster, Policies: policies, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience}
+	server := admission.NewServer(service, o.availability.limits, recorder, log.WithName("admission"))
+	for _, entry := range admission.Entries() {
+		mgr.GetWebhookServer().Register(entry.Path(), server.Handler(entry))
+	}
+	return server, nil
+}
+
+// checks: alive while the process answers; ready when a certificate is served, the
+// caches are in step and policies are loaded, and not any more while draining.
+func checks(mgr ctrl.Manager, source certs.Source, server *admission.Server) error {
+	return errors.Join(
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("certificate", certs.Ready(source, time.Now)),
+		mgr.AddReadyzCheck("serving", mgr.GetWebhookServer().StartedChecker()),
+		mgr.AddReadyzCheck("policies", func(*http.Request) error { return server.Ready() }),
+	)
+}
+
+// runnable runs on every replica, leader or not.
+type runnable struct{ start func(context.Context) error }
+
+func (r runnable) Start(ctx context.Context) error { return r.start(ctx) }
+func (runnable) NeedLeaderElection() bool          { return false }
