@@ -1,0 +1,205 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// Names that manifests/ fix.
+const (
+	Namespace = "bucket-access-system"
+	Name      = "bucket-access-webhook"
+)
+
+// Options of a lab.
+type Options struct {
+	// Manifests is the kustomization to install, below manifests/: default or
+	// older-kubernetes.
+	Manifests string
+	// Progress is told what takes time; nil is silence.
+	Progress func(format string, args ...any)
+	// Flags are added to every replica's.
+	Flags []string
+	// LogDir keeps the replicas' logs; empty is the lab's own directory.
+	LogDir string
+}
+
+// Lab is a running control plane with the webhook's objects installed.
+type Lab struct {
+	Config     *rest.Config
+	Client     client.Client
+	Kubeconfig string // path, of the cluster's administrator
+	Dir        string
+	Repository string
+
+	options   Options
+	env       *envtest.Environment
+	assets    string
+	host      string
+	webhook   string // path of the webhook's kubeconfig
+	authority *authority
+	replicas  []*Replica
+}
+
+// Start brings up etcd and kube-apiserver and installs the webhook, without any
+// replica of it. End it with Stop, also after an error of a later step.
+func Start(ctx context.Context, options Options) (_ *Lab, err error) {
+	if options.Manifests == "" {
+		options.Manifests = "default"
+	}
+	if options.Progress == nil {
+		options.Progress = func(string, ...any) {}
+	}
+	l := &Lab{options: options}
+	if l.Repository, err = repository(); err != nil {
+		return nil, err
+	}
+	if l.assets = os.Getenv("KUBEBUILDER_ASSETS"); l.assets == "" {
+		l.assets = filepath.Join(l.Repository, "bin", "kube")
+	}
+	if _, err := os.Stat(filepath.Join(l.assets, "kube-apiserver")); err != nil {
+		return nil, fmt.Errorf("no kube-apiserver in %s; build it with: make kube", l.assets)
+	}
+	if l.host, err = hostAddress(); err != nil {
+		return nil, err
+	}
+	if l.Dir, err = os.MkdirTemp("", "bucket-access-lab-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Stop())
+		}
+	}()
+	for _, step := range []func(context.Context) error{l.startControlPlane, l.writeKubeconfig, l.install} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// Stop ends the replicas and the control plane and removes the lab's directory.
+func (l *Lab) Stop() error {
+	var errs []error
+	for _, replica := range l.replicas {
+		replica.Kill()
+	}
+	if l.env != nil {
+		errs = append(errs, l.env.Stop())
+	}
+	return errors.Join(append(errs, os.RemoveAll(l.Dir))...)
+}
+
+// startControlPlane runs etcd and kube-apiserver. envtest turns the ServiceAccount
+// admission plugin off; a cluster has it on. Aggregator routing makes the API server
+// call the endpoints of a Service itself, as there is no kube-proxy.
+func (l *Lab) startControlPlane(context.Context) error {
+	l.options.Progress("starting etcd and kube-apiserver")
+	l.env = &envtest.Environment{
+		BinaryAssetsDirectory: l.assets, ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: time.Minute,
+	}
+	arguments := l.env.ControlPlane.GetAPIServer().Configure()
+	arguments.Disable("disable-admission-plugins")
+	arguments.Set("enable-aggregator-routing", "true")
+	arguments.Set("audit-log-path", filepath.Join(l.Dir, "audit.log"))
+	arguments.Set("audit-policy-file", filepath.Join(l.Dir, "audit.yaml"))
+	policy := "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n" +
+		"- {level: Metadata, verbs: [create, update, patch], resources: [{group: '', resources: [pods, serviceaccounts]}]}\n- {level: None}\n"
+	if err := os.WriteFile(filepath.Join(l.Dir, "audit.yaml"), []byte(policy), 0o600); err != nil {
+		return err
+	}
+	config, err := l.env.Start()
+	if err != nil {
+		return fmt.Errorf("starting the control plane: %w", err)
+	}
+	config.QPS, config.Burst = 500, 1000
+	l.Config = config
+	l.Client, err = client.New(config, client.Options{})
+	return err
+}
+
+func (l *Lab) writeKubeconfig(context.Context) error {
+	l.Kubeconfig = filepath.Join(l.Dir, "kubeconfig")
+	return clientcmd.WriteToFile(*kubeconfig(l.Config, &clientcmdapi.AuthInfo{
+		ClientCertificateData: l.Config.CertData, ClientKeyData: l.Config.KeyData,
+	}), l.Kubeconfig)
+}
+
+func kubeconfig(config *rest.Config, user *clientcmdapi.AuthInfo) *clientcmdapi.Config {
+	return &clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{"lab": {Server: config.Host, CertificateAuthorityData: config.CAData}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"user": user},
+		Contexts:       map[string]*clientcmdapi.Context{"lab": {Cluster: "lab", AuthInfo: "user"}},
+		CurrentContext: "lab",
+	}
+}
+
+// Kubectl runs kubectl as the administrator, with input, and returns what it said:
+// stdout, stderr (warnings and refusals) and its error.
+func (l *Lab) Kubectl(ctx context.Context, input string, args ...string) (stdout, stderr string, err error) {
+	var out, errs bytes.Buffer
+	command := exec.CommandContext(ctx, filepath.Join(l.assets, "kubectl"), args...) //nolint:gosec // the lab's own kubectl
+	command.Env = append(os.Environ(), "KUBECONFIG="+l.Kubeconfig)
+	command.Dir = l.Repository
+	command.Stdin = bytes.NewBufferString(input)
+	command.Stdout, command.Stderr = &out, &errs
+	err = command.Run()
+	return out.String(), errs.String(), err
+}
+
+// repository is the root of this repository's working tree.
+func repository() (string, error) {
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		return "", errors.New("lab: the place of the sources is unknown")
+	}
+	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+		return root, nil
+	}
+	// Built with -trimpath: the tests and the demo run from inside the tree.
+	directory, err := os.Getwd()
+	for err == nil && directory != "/" {
+		if _, found := os.Stat(filepath.Join(directory, "manifests")); found == nil {
+			return directory, nil
+		}
+		directory = filepath.Dir(directory)
+	}
+	return "", errors.New("lab: run this from inside the repository")
+}
+
+// hostAddress is an address of this machine that may stand in an EndpointSlice,
+// which takes no loopback address. A machine without a network gets a documentation
+// address on its loopback interface (as root, by ip).
+func hostAddress() (string, error) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	for _, address := range addresses {
+		ip, _, err := net.ParseCIDR(address.String())
+		if err == nil && ip.To4() != nil && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+			return ip.String(), nil
+		}
+	}
+	const documentation = "203.0.113.10"
+	if out, err := exec.Command("ip", "address", "add", documentation+"/32", "dev", "lo").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("this machine has no address but loopback, and adding one failed (as root, with iproute2 installed?): %s", out)
+	}
+	return documentation, nil
+}
