@@ -165,7 +165,8 @@ func (o *options) validate(rest []string) []string {
 	check(known, "--tls-min-version is %q; it must be 1.2 or 1.3", o.serving.tlsMinVersion)
 	check(o.observability.logFormat == "json" || o.observability.logFormat == "text", "--log-format is %q; it must be json or text", o.observability.logFormat)
 	check(limits.BodyBytes > 0 && limits.InFlight > 0 && limits.Timeout > 0, "--max-request-bytes, --max-in-flight and --request-timeout must be positive")
-	check(limits.InFlightBytes >= limits.BodyBytes, "--max-in-flight-bytes (%d) must not be less than --max-request-bytes (%d)", limits.InFlightBytes, limits.BodyBytes)
+	check(limits.InFlightBytes >= limits.BodyBytes,
+		"--max-in-flight-bytes (%d) must not be less than --max-request-bytes (%d)", limits.InFlightBytes, limits.BodyBytes)
 	check(o.cluster.liveReads > 0 && o.cluster.qps > 0 && o.cluster.burst > 0, "--live-reads-per-second, --kube-api-qps and --kube-api-burst must be positive")
 	check(o.availability.shutdownDelay >= 0, "--shutdown-delay must not be negative")
 	check(o.leadership.lease > o.leadership.renewDeadline && o.leadership.renewDeadline > o.leadership.retryPeriod,

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -53,14 +54,12 @@ func (l *Lab) InstallCA(ctx context.Context) error {
 	}
 	bundle := base64.StdEncoding.EncodeToString(l.authority.pem)
 	for resource, entries := range map[string]int{"mutatingwebhookconfiguration": 5, "validatingwebhookconfiguration": 1} {
-		patch := "["
-		for i := range entries {
-			if i > 0 {
-				patch += ","
-			}
-			patch += fmt.Sprintf(`{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":%q}`, i, bundle)
+		operations := make([]string, entries)
+		for i := range operations {
+			operations[i] = fmt.Sprintf(`{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":%q}`, i, bundle)
 		}
-		if _, stderr, err := l.Kubectl(ctx, "", "patch", resource, Name, "--type=json", "-p", patch+"]"); err != nil {
+		patch := "[" + strings.Join(operations, ",") + "]"
+		if _, stderr, err := l.Kubectl(ctx, "", "patch", resource, Name, "--type=json", "-p", patch); err != nil {
 			return fmt.Errorf("writing the CA bundle: %s", stderr)
 		}
 	}

@@ -59,7 +59,7 @@ func (l *Lab) StartReplica(ctx context.Context, name string, flags ...string) (*
 		"--shutdown-delay=2s", "--log-level=debug",
 		"--leader-election-lease-duration=4s", "--leader-election-renew-deadline=3s", "--leader-election-retry-period=500ms",
 	}, append(l.options.Flags, flags...)...)
-	r.command = exec.Command(filepath.Join(l.Repository, "bin", Name), arguments...) //nolint:gosec // the program under test
+	r.command = exec.Command(filepath.Join(l.Repository, "bin", Name), arguments...)
 	r.command.Stdout, r.command.Stderr = log, log
 	// A lab that is killed takes its replicas with it.
 	r.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -156,7 +156,7 @@ func (r *Replica) slice(ready bool) *discoveryv1.EndpointSlice {
 		},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports: []discoveryv1.EndpointPort{{
-			Name: ptr.To("webhook"), Port: ptr.To(int32(r.port)), Protocol: ptr.To(corev1.ProtocolTCP), //nolint:gosec // a port
+			Name: ptr.To("webhook"), Port: ptr.To(int32(r.port)), Protocol: ptr.To(corev1.ProtocolTCP),
 		}},
 		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{r.lab.host}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
 	}

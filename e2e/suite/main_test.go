@@ -3,6 +3,7 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -48,7 +49,7 @@ func start(manifests string, flags ...string) (*lab.Lab, error) {
 	}
 	for _, name := range []string{"replica-a", "replica-b"} {
 		if _, err := l.StartReplica(ctx, name); err != nil {
-			return nil, fmt.Errorf("%w (%v)", err, l.Stop())
+			return nil, errors.Join(err, l.Stop())
 		}
 	}
 	return l, nil

@@ -29,11 +29,11 @@ subjects:
 // fakeCluster answers from maps; what is only in the live maps has not reached the
 // cache yet.
 type fakeCluster struct {
-	facts                        decide.Cluster
-	namespaces, liveNamespaces   map[string]decide.Label
-	accounts, liveAccounts       map[string]inject.ServiceAccountView
-	liveError                    error
-	liveNamespace, liveAccounts_ int
+	facts                      decide.Cluster
+	namespaces, liveNamespaces map[string]decide.Label
+	accounts, liveAccounts     map[string]inject.ServiceAccountView
+	liveError                  error
+	liveNamespace, liveAccount int
 }
 
 func (c *fakeCluster) Facts() decide.Cluster { return c.facts }
@@ -55,7 +55,7 @@ func (c *fakeCluster) ServiceAccount(_ context.Context, namespace, name string) 
 }
 
 func (c *fakeCluster) LiveServiceAccount(_ context.Context, namespace, name string) (inject.ServiceAccountView, bool, error) {
-	c.liveAccounts_++
+	c.liveAccount++
 	account, ok := c.liveAccounts[namespace+"/"+name]
 	return account, ok, c.liveError
 }

@@ -72,7 +72,7 @@ func (f *Files) Start(ctx context.Context) error {
 	}
 }
 
-// NeedLeaderElection: every replica serves.
+// NeedLeaderElection is false: every replica serves.
 func (*Files) NeedLeaderElection() bool { return false }
 
 // Expiry is when the certificate of source ends; zero while there is none.

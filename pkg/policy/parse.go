@@ -26,10 +26,10 @@ func Name(key string) (string, *field.Error) {
 		name = strings.TrimSuffix(key, ".yml")
 	}
 	at := field.NewPath("data").Key(key)
-	switch {
-	case name == "":
+	switch name {
+	case "":
 		return "", invalid(at, "the key names no policy")
-	case name == v1alpha1.PolicyNone:
+	case v1alpha1.PolicyNone:
 		return "", invalid(at, `"none" is the label's way to opt out and can't be a policy's name`)
 	}
 	if faults := validation.IsValidLabelValue(name); len(faults) > 0 {

@@ -133,7 +133,7 @@ func (v *validator) subjects(list []v1alpha1.Subject) {
 		v.subjectPart(at.Index(i).Child("namespace"), subject.Namespace, namespacePattern)
 		v.subjectPart(at.Index(i).Child("serviceAccount"), subject.ServiceAccount, serviceAccountPattern)
 		if seen[subject] {
-			v.fail(field.Duplicate(at.Index(i), subject.Namespace+"/"+subject.ServiceAccount))
+			v.fail(duplicate(at.Index(i), subject.Namespace+"/"+subject.ServiceAccount))
 		}
 		seen[subject] = true
 	}
@@ -171,10 +171,16 @@ func (v *validator) actions(list []string) {
 		if _, known := iam.ActionLevel(action); !known {
 			v.fail(field.NotSupported(at.Index(i), action, iam.Actions()))
 		} else if seen[action] {
-			v.fail(field.Duplicate(at.Index(i), action))
+			v.fail(duplicate(at.Index(i), action))
 		}
 		seen[action] = true
 	}
+}
+
+func duplicate(at *field.Path, value string) *field.Error {
+	err := field.Duplicate(at, value)
+	err.Detail = "list it once"
+	return err
 }
 
 func (v *validator) env(names v1alpha1.EnvNames) {

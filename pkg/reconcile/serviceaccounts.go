@@ -54,6 +54,7 @@ type ServiceAccounts struct {
 
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	ctx   context.Context                 // of the controller, which ends with queue
 	said  map[types.NamespacedName]string // the last message of an Event, so that each is said once
 }
 
@@ -70,10 +71,10 @@ func (s *ServiceAccounts) Register(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("serviceaccounts").
 		For(watch.ServiceAccount(), builder.WithPredicates(concerned())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, NeedLeaderElection: ptr.To(true), SkipNameValidation: ptr.To(true)}).
-		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		WatchesRawSource(source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.queue = queue
+			s.queue, s.ctx = queue, ctx
 			return nil
 		})).
 		Complete(s)
@@ -99,14 +100,14 @@ func concerned() predicate.Predicate {
 // particular (nil) queues all that are labelled.
 func (s *ServiceAccounts) policiesChanged(changed []string) {
 	s.mu.Lock()
-	queue := s.queue
+	queue, ctx := s.queue, s.ctx
 	s.mu.Unlock()
 	if queue == nil {
 		return // not the leader: whoever becomes it begins with a full list
 	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccountList"))
-	if err := s.Cached.List(context.Background(), list, client.HasLabels{v1alpha1.LabelPolicy}); err != nil {
+	if err := s.Cached.List(ctx, list, client.HasLabels{v1alpha1.LabelPolicy}); err != nil {
 		s.Log.Error(err, "ServiceAccounts could not be listed after a policy change")
 		return
 	}

@@ -17,10 +17,10 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
 )
 
-// ServiceAccount and Namespace make the metadata-only objects that are cached.
+// ServiceAccount makes the metadata-only object that is cached.
 func ServiceAccount() *metav1.PartialObjectMetadata { return metadata("ServiceAccount") }
 
-// Namespace: see ServiceAccount.
+// Namespace makes the metadata-only object that is cached.
 func Namespace() *metav1.PartialObjectMetadata { return metadata("Namespace") }
 
 func metadata(kind string) *metav1.PartialObjectMetadata {

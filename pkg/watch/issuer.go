@@ -50,7 +50,7 @@ func (i *Issuer) Start(ctx context.Context) error {
 	}
 }
 
-// NeedLeaderElection: every replica judges.
+// NeedLeaderElection is false: every replica judges.
 func (*Issuer) NeedLeaderElection() bool { return false }
 
 func (i *Issuer) refresh(ctx context.Context) error {

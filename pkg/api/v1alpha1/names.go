@@ -43,7 +43,7 @@ const (
 	EKSAnnotationRoleARN              = "eks.amazonaws.com/role-arn"
 	EKSAnnotationAudience             = "eks.amazonaws.com/audience"
 	EKSAnnotationSTSRegionalEndpoints = "eks.amazonaws.com/sts-regional-endpoints"
-	EKSAnnotationTokenExpiration      = "eks.amazonaws.com/token-expiration" //nolint:gosec // an annotation's name, no credential
+	EKSAnnotationTokenExpiration      = "eks.amazonaws.com/token-expiration"
 	EKSAnnotationSkipContainers       = "eks.amazonaws.com/skip-containers"
 	EKSLabelPodIdentity               = "eks.amazonaws.com/pod-identity"
 
@@ -51,6 +51,7 @@ const (
 	TokenVolume    = "aws-iam-token"
 	TokenMountPath = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 	TokenFileName  = "token"
+
 	// TokenFile and TokenFileWindows are what AWS_WEB_IDENTITY_TOKEN_FILE says.
 	TokenFile        = TokenMountPath + "/" + TokenFileName
 	TokenFileWindows = `C:\var\run\secrets\eks.amazonaws.com\serviceaccount\token`
@@ -62,7 +63,7 @@ const (
 // Environment variables that are injected.
 const (
 	EnvRoleARN              = "AWS_ROLE_ARN"
-	EnvTokenFile            = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // a variable's name, no credential
+	EnvTokenFile            = "AWS_WEB_IDENTITY_TOKEN_FILE"
 	EnvRegion               = "AWS_REGION"
 	EnvDefaultRegion        = "AWS_DEFAULT_REGION"
 	EnvSTSRegionalEndpoints = "AWS_STS_REGIONAL_ENDPOINTS"
@@ -75,7 +76,7 @@ const (
 	EnvBucketPrefix         = "BUCKET_PREFIX"
 
 	// EnvContainerCredentialsURI is EKS Pod Identity's.
-	EnvContainerCredentialsURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI" //nolint:gosec // a variable's name, no credential
+	EnvContainerCredentialsURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 )
 
 // StaticCredentialEnv returns the variables that every AWS SDK prefers to web
