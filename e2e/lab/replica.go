@@ -210,3 +210,16 @@ func freePorts(host string, n int) ([]int, error) {
 }
 
 func clientKey(object client.Object) client.ObjectKey { return client.ObjectKeyFromObject(object) }
+
+// Replicas are those that were started and not ended.
+func (l *Lab) Replicas() []*Replica {
+	var alive []*Replica
+	for _, r := range l.replicas {
+		select {
+		case <-r.done:
+		default:
+			alive = append(alive, r)
+		}
+	}
+	return alive
+}

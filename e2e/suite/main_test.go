@@ -106,6 +106,7 @@ func subject(namespace, account string) string {
 // pod is a small Pod; edits change it.
 func pod(namespace, name string, edits ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{}, Annotations: map[string]string{}},
 		Spec: corev1.PodSpec{
 			ServiceAccountName: "api-sa",
