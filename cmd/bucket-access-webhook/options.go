@@ -108,7 +108,7 @@ func (o *availabilityOptions) bind(f *flag.FlagSet) {
 }
 
 func (o *leaderOptions) bind(f *flag.FlagSet) {
-	f.BoolVar(&o.enabled, "leader-elect", true, "elect a leader among the replicas; it alone writes")
+	f.BoolVar(&o.enabled, "leader-elect", true, "elect a leader among the replicas; it alone annotates ServiceAccounts and writes Events")
 	f.StringVar(&o.name, "leader-election-id", "bucket-access-webhook", "name of the Lease, in --namespace")
 	f.DurationVar(&o.lease, "leader-election-lease-duration", 15*time.Second, "time until a silent leader is replaced")
 	f.DurationVar(&o.renewDeadline, "leader-election-renew-deadline", 10*time.Second, "time after which a leader that can't renew gives up")

@@ -12,11 +12,13 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // Names that manifests/ fix.
@@ -64,6 +66,7 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	if options.Progress == nil {
 		options.Progress = func(string, ...any) {}
 	}
+	log.SetLogger(logr.Discard())
 	l := &Lab{options: options}
 	if l.Repository, err = repository(); err != nil {
 		return nil, err

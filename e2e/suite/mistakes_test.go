@@ -32,7 +32,7 @@ func TestEachMistakeIsAnsweredWithASentence(t *testing.T) {
 			"does not list system:serviceaccount:" + ns + ":default", "it lists api-sa, worker", "set the Pod's serviceAccountName",
 		}},
 		"a namespace that is not listed": {pod("default", "wrong-namespace", asks, account("default")), true, []string{
-			"does not list system:serviceaccount:default:default", `of namespace "default" it lists none`, "(and 4 of other namespaces)",
+			"does not list system:serviceaccount:default:default", `of namespace "default" it lists none`, "(and 4 others elsewhere)",
 		}},
 		"another cluster's issuer": {pod(ns, "issuer", label("bucket-access.io/policy", "another-cluster")), true, []string{"token issuer", "correct the policy's issuer"}},
 		"static keys": {pod(ns, "static", asks, env("AWS_ACCESS_KEY_ID", "AKIASECRETVALUE")), true, []string{

@@ -178,7 +178,7 @@ func TestPolicyConfigMaps(t *testing.T) {
 		"two bad ones":         {webhookNamespace, marked, `"a":"bucket: 5","b":"[","none":""`, false, []string{"has 8 errors", "data[a].bucket", "data[b]", "data[none]", v1alpha1.APIVersion}},
 		"another namespace":    {"default", marked, `"a":"["`, true, nil},
 		"without the label":    {webhookNamespace, "", `"a":"["`, true, nil},
-		"a name that is taken": {webhookNamespace, marked, `"orders":"` + quoted + `"`, true, []string{"defined by ConfigMap policies already"}},
+		"a name that is taken": {webhookNamespace, marked, `"orders":"` + quoted + `"`, true, []string{"defined by another ConfigMap already"}},
 		"for another cluster":  {webhookNamespace, marked, `"new":"` + quoted + `issuer: https://x.example.com"`, true, []string{"is not this cluster's token issuer"}},
 		"nothing":              {webhookNamespace, marked, "", true, []string{"defines no policy"}},
 	} {

@@ -8,6 +8,7 @@ import (
 
 // debugTarget answers for kubectl debug: an UPDATE of pods/ephemeralcontainers.
 type debugTarget struct {
+	service  *Service
 	pod, old inject.PodView
 	exists   bool
 }
@@ -27,7 +28,7 @@ func (t *debugTarget) expects(rev *review) bool {
 }
 
 func (t *debugTarget) answer(context.Context, *review) answer {
-	outcome := inject.DebugContainers(&t.pod, t.old.EphemeralContainers)
+	outcome := inject.DebugContainers(&t.pod, t.old.EphemeralContainers, t.service.Policies.Snapshot())
 	return answer{
 		Verdict: outcome.Verdict, operations: outcome.Plan.Operations(&t.pod), warnings: outcome.Warnings, subject: t.pod.ServiceAccount,
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,20 +109,24 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, entry Entry) (res
 	timeout := s.timeout(r)
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	release, refused := s.admit(r)
+	if refused := s.check(r); refused != nil {
+		return s.refuse(w, refused)
+	}
+	buffers, _ := s.scratch.Get().(*scratch)
+	defer s.recycle(buffers)
+	// An API server sends a body at once. Whoever dawdles holds no more than what
+	// arrived, and not for long.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(min(timeout, bodyTimeout))) // not supported by every test's writer
+	body, taken, refused := s.readBody(r, buffers.body)
+	defer s.bytes.Release(taken)
 	if refused != nil {
 		return s.refuse(w, refused)
 	}
-	defer release()
-
-	buffers, _ := s.scratch.Get().(*scratch)
-	defer s.recycle(buffers)
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) // not supported by every test's writer
-	body, err := readBody(r, buffers.body)
-	if err != nil {
-		return s.refuse(w, &refusal{http.StatusBadRequest, decide.ReasonMalformedRequest, "the body ended early"})
-	}
 	buffers.body = body
+	if !s.requests.TryAcquire(1) {
+		return s.refuse(w, overloaded())
+	}
+	defer s.requests.Release(1)
 	t := s.service.target(entry)
 	rev, err := readReview(body, t)
 	switch {
@@ -157,32 +162,27 @@ func (s *Server) recycle(buffers *scratch) {
 	}
 }
 
-// admit checks what can be checked before the body is read and takes the
-// request's share of the limits.
-func (s *Server) admit(r *http.Request) (release func(), refused *refusal) {
+// check checks what can be checked before the body is read.
+func (s *Server) check(r *http.Request) *refusal {
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case r.Method != http.MethodPost:
-		return nil, &refusal{http.StatusMethodNotAllowed, decide.ReasonUnsupportedRequest, "POST an AdmissionReview here"}
+		return &refusal{http.StatusMethodNotAllowed, decide.ReasonUnsupportedRequest, "POST an AdmissionReview here"}
 	case mediaType != "application/json":
-		return nil, &refusal{http.StatusUnsupportedMediaType, decide.ReasonUnsupportedRequest, "the Content-Type must be application/json"}
+		return &refusal{http.StatusUnsupportedMediaType, decide.ReasonUnsupportedRequest, "the Content-Type must be application/json"}
 	case r.ContentLength < 0:
-		return nil, &refusal{http.StatusLengthRequired, decide.ReasonUnsupportedRequest, "the Content-Length is missing"}
+		return &refusal{http.StatusLengthRequired, decide.ReasonUnsupportedRequest, "the Content-Length is missing"}
 	case r.ContentLength > s.limits.BodyBytes:
-		return nil, &refusal{http.StatusRequestEntityTooLarge, decide.ReasonUnsupportedRequest,
+		return &refusal{http.StatusRequestEntityTooLarge, decide.ReasonUnsupportedRequest,
 			fmt.Sprintf("the body has more than %d bytes", s.limits.BodyBytes)}
 	case s.service.Policies.Snapshot() == nil:
-		return nil, &refusal{http.StatusServiceUnavailable, decide.ReasonNotReady, "policies are not loaded yet; try again"}
+		return &refusal{http.StatusServiceUnavailable, decide.ReasonNotReady, "policies are not loaded yet; try again"}
 	}
-	overloaded := &refusal{http.StatusTooManyRequests, decide.ReasonOverloaded, "too many requests at once; try again"}
-	if !s.requests.TryAcquire(1) {
-		return nil, overloaded
-	}
-	if !s.bytes.TryAcquire(r.ContentLength) {
-		s.requests.Release(1)
-		return nil, overloaded
-	}
-	return func() { s.bytes.Release(r.ContentLength); s.requests.Release(1) }, nil
+	return nil
+}
+
+func overloaded() *refusal {
+	return &refusal{http.StatusTooManyRequests, decide.ReasonOverloaded, "too many requests at once; try again"}
 }
 
 func (s *Server) refuse(w http.ResponseWriter, f *refusal) answer {
@@ -221,17 +221,30 @@ func (s *Server) timeout(r *http.Request) time.Duration {
 	return min(asked-asked/10, s.limits.Timeout)
 }
 
-// readBody reads exactly the announced length into buffer, growing it once.
-func readBody(r *http.Request, buffer []byte) ([]byte, error) {
-	size := int(r.ContentLength)
-	if cap(buffer) < size {
-		buffer = make([]byte, size)
+const (
+	// bodyTimeout is the time a body may take.
+	bodyTimeout = 2 * time.Second
+	// firstChunk is what a request takes of the limit before its body has begun.
+	firstChunk = 4 << 10
+)
+
+// readBody reads exactly the announced length into buffer. It takes its share of the
+// limit as the bytes arrive, not as they are announced, and returns what it took.
+func (s *Server) readBody(r *http.Request, buffer []byte) (body []byte, taken int64, refused *refusal) {
+	buffer = buffer[:0]
+	for want := int64(firstChunk); int64(len(buffer)) < r.ContentLength; want *= 4 {
+		upTo := min(want, r.ContentLength)
+		if !s.bytes.TryAcquire(upTo - taken) {
+			return nil, taken, overloaded()
+		}
+		taken = upTo
+		had := len(buffer)
+		buffer = slices.Grow(buffer, int(upTo)-had)[:upTo]
+		if _, err := io.ReadFull(r.Body, buffer[had:]); err != nil {
+			return nil, taken, &refusal{http.StatusBadRequest, decide.ReasonMalformedRequest, "the body ended early or took too long"}
+		}
 	}
-	buffer = buffer[:size]
-	if _, err := io.ReadFull(r.Body, buffer); err != nil {
-		return nil, err
-	}
-	return buffer, nil
+	return buffer, taken, nil
 }
 
 // Ready says why requests can't be answered, or that they should go elsewhere.

@@ -1,8 +1,6 @@
 package admission
 
 import (
-	"strings"
-
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
@@ -54,8 +52,20 @@ func readPodMetadata(r *reader, pod *inject.PodView) error {
 // label reads the value of a key that is there.
 func (r *reader) label(into *decide.Label) (err error) {
 	into.Set = true
-	into.Value, err = r.str()
+	into.Value, err = r.name(maxLabel)
 	return err
+}
+
+// Longest values of labels and names in Kubernetes; a longer one can't be right and
+// is cut behind its first wrong character, so that no sentence repeats all of it.
+const (
+	maxLabel = 63
+	maxName  = 253
+)
+
+func (r *reader) name(longest int) (string, error) {
+	s, err := r.str()
+	return s[:min(len(s), longest+1)], err
 }
 
 func readPodLabel(r *reader, pod *inject.PodView, key string) error {
@@ -88,7 +98,8 @@ func readPodAnnotation(r *reader, pod *inject.PodView, key string) (err error) {
 	case v1alpha1.EKSAnnotationSkipContainers:
 		pod.EKSSkipContainers, err = r.str()
 	case v1alpha1.AnnotationIncludeContainers:
-		err = r.label(&pod.IncludeContainers)
+		pod.IncludeContainers.Set = true
+		pod.IncludeContainers.Value, err = r.str()
 	case v1alpha1.EKSAnnotationTokenExpiration:
 		err = r.label(&pod.TokenExpiration)
 	default:
@@ -101,7 +112,7 @@ func readPodSpec(r *reader, pod *inject.PodView) error {
 	_, err := r.object(func(key string) (err error) {
 		switch key {
 		case "serviceAccountName":
-			pod.ServiceAccount, err = r.str()
+			pod.ServiceAccount, err = r.name(maxName)
 		case "os":
 			err = readFields(r, map[string]*string{"name": &pod.OSName})
 		case "nodeSelector":
@@ -130,135 +141,6 @@ func readFields(r *reader, fields map[string]*string) error {
 			return err
 		}
 		return r.skip()
-	})
-	return err
-}
-
-func readContainers(r *reader) ([]inject.Container, error) {
-	list := make([]inject.Container, 0, 4)
-	_, err := r.list(func() error {
-		var c inject.Container
-		_, err := r.object(func(key string) (err error) {
-			switch key {
-			case "name":
-				c.Name, err = r.str()
-			case "env":
-				c.HasEnv, err = r.list(func() error { return readEnv(r, &c) })
-			case "volumeMounts":
-				c.HasMounts, err = r.list(func() error { return readMount(r, &c) })
-			default:
-				err = r.skip()
-			}
-			return err
-		})
-		list = append(list, c)
-		return err
-	})
-	return list, err
-}
-
-// readEnv reads one entry. Most are a name and a literal as API servers write
-// them, and such an entry is cut apart instead of walked: a Pod has many.
-func readEnv(r *reader, c *inject.Container) error {
-	if c.Env == nil {
-		c.Env = make([]inject.EnvVar, 0, 24)
-	}
-	raw, err := r.raw()
-	if err != nil {
-		return err
-	}
-	entry, plain := cutEnv(raw)
-	if !plain {
-		err = r.nested(raw, func(r *reader) error { return walkEnv(r, &entry) })
-	}
-	c.Env = append(c.Env, entry)
-	return err
-}
-
-// cutEnv reads {"name":"…","value":"…"} when it is written exactly so, without
-// escapes. raw is known to be well-formed JSON.
-func cutEnv(raw string) (entry inject.EnvVar, ok bool) {
-	rest, ok := strings.CutPrefix(raw, `{"name":"`)
-	if !ok || strings.IndexByte(raw, '\\') >= 0 {
-		return entry, false
-	}
-	name, rest, _ := strings.Cut(rest, `"`)
-	if rest == "}" {
-		return inject.EnvVar{Name: name}, true
-	}
-	rest, ok = strings.CutPrefix(rest, `,"value":"`)
-	if !ok {
-		return entry, false
-	}
-	value, rest, _ := strings.Cut(rest, `"`)
-	return inject.EnvVar{Name: name, Value: inject.EnvValue{Text: value}}, rest == "}"
-}
-
-func walkEnv(r *reader, entry *inject.EnvVar) error {
-	*entry = inject.EnvVar{}
-	_, err := r.object(func(key string) (err error) {
-		switch key {
-		case "name":
-			entry.Name, err = r.str()
-		case "value":
-			entry.Value.Text, err = r.str()
-		case "valueFrom":
-			err = readValueFrom(r, &entry.Value)
-		default:
-			err = r.skip()
-		}
-		return err
-	})
-	return err
-}
-
-// readValueFrom keeps a reference to a field of the Pod as its path, any other
-// source as it is written.
-func readValueFrom(r *reader, value *inject.EnvValue) error {
-	start := int(r.decoder.InputOffset())
-	var path, version string
-	plain := true
-	exists, err := r.object(func(key string) error {
-		if key == "fieldRef" {
-			return readFields(r, map[string]*string{"fieldPath": &path, "apiVersion": &version})
-		}
-		plain = false
-		return r.skip()
-	})
-	switch {
-	case err != nil || !exists:
-	case plain && path != "" && (version == "" || version == "v1"):
-		value.FieldPath = path
-	default:
-		value.From = strings.TrimLeft(r.text[start:r.decoder.InputOffset()], ": \t\r\n")
-	}
-	return err
-}
-
-func readMount(r *reader, c *inject.Container) error {
-	var mount inject.Mount
-	var subPath, subPathExpr string
-	err := readMountFields(r, &mount, &subPath, &subPathExpr)
-	mount.SubPath = subPath != "" || subPathExpr != ""
-	c.Mounts = append(c.Mounts, mount)
-	return err
-}
-
-func readMountFields(r *reader, mount *inject.Mount, subPath, subPathExpr *string) error {
-	_, err := r.object(func(key string) (err error) {
-		switch key {
-		case "name":
-			mount.Name, err = r.str()
-		case "mountPath":
-			mount.Path, err = r.str()
-		case "subPath":
-			*subPath, err = r.str()
-		case "subPathExpr":
-			*subPathExpr, err = r.str()
-		default:
-			err = r.skip()
-		}
-		return err
 	})
 	return err
 }

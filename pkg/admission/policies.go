@@ -118,7 +118,7 @@ func (t *policiesTarget) warnings(rev *review, reviewed *policy.Snapshot) []inje
 		}
 		owner, known := current.Lookup(entry.Name)
 		if known && owner.Source.Name != rev.name {
-			warn("policy %q is defined by ConfigMap %s already; of the two the older one counts", entry.Name, owner.Source.Name)
+			warn("policy %q is defined by another ConfigMap already; of the two the older one counts", entry.Name)
 		}
 	}
 	if len(reviewed.Entries()) == 0 {

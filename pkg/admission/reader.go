@@ -22,7 +22,16 @@ type reader struct {
 	decoder *jsontext.Decoder
 	// text is the document; what is read are parts of it, so a string costs nothing.
 	text string
+	// elements of lists that were read so far.
+	elements int
 }
+
+// Bounds of what is made of a body: a Pod that a cluster can run has far fewer, and
+// etcd takes 1.5 MiB of it. Without them a small body makes a large object.
+const (
+	maxElements   = 50_000
+	maxContainers = 1_000
+)
 
 var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(&bytes.Buffer{}) }}
 
@@ -166,6 +175,9 @@ func (r *reader) list(each func() error) (bool, error) {
 	some := false
 	for r.decoder.PeekKind() != ']' {
 		some = true
+		if r.elements++; r.elements > maxElements {
+			return false, fmt.Errorf("at %.200q: more than %d list elements", string(r.decoder.StackPointer()), maxElements)
+		}
 		if err := each(); err != nil {
 			return false, err
 		}

@@ -69,9 +69,9 @@ func readRequest(r *reader, rev *review, t target) (bool, error) {
 		case "uid":
 			rev.uid, err = r.str()
 		case "name":
-			rev.name, err = r.str()
+			rev.name, err = r.name(maxName)
 		case "namespace":
-			rev.namespace, err = r.str()
+			rev.namespace, err = r.name(maxName)
 		case "operation":
 			rev.operation, err = r.str()
 		case "subResource":

@@ -62,7 +62,7 @@ func (s *Service) target(entry Entry) requestTarget {
 	case Pods, NamespacedPods, ServiceAccountPods:
 		return &podTarget{service: s, entry: entry}
 	case EphemeralContainers:
-		return &debugTarget{}
+		return &debugTarget{service: s}
 	case ServiceAccounts:
 		return &accountTarget{service: s}
 	case Policies:

@@ -34,13 +34,12 @@ func (t *accountTarget) expects(rev *review) bool {
 }
 
 func (t *accountTarget) answer(ctx context.Context, rev *review) answer {
-	for _, account := range []*inject.ServiceAccountView{&t.account, &t.old} {
-		account.Namespace, account.Name = rev.namespace, rev.name
-		if rev.name == "" {
-			account.Name = t.account.Name
-		}
+	if rev.name != "" {
+		t.account.Name = rev.name
 	}
-	if t.deleting {
+	t.account.Namespace, t.old.Namespace, t.old.Name = rev.namespace, rev.namespace, t.account.Name
+	// One whose name the API server has yet to generate is the reconciler's to judge.
+	if t.deleting || t.account.Name == "" {
 		return answer{Verdict: decide.Verdict{Kind: decide.Skip, Reason: decide.ReasonNotRequested}, subject: t.account.Name}
 	}
 	snapshot := t.service.Policies.Snapshot()

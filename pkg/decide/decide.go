@@ -95,7 +95,7 @@ func judge(verdict Verdict, namespace, serviceAccount string, policies Policies,
 	}
 	if entry.Policy == nil {
 		return verdict.Refuse(ReasonInvalidPolicy, fmt.Sprintf(
-			"policy %q is invalid and was never valid before; the platform team finds the errors in the Events of its ConfigMap", name))
+			"policy %q is invalid and no earlier valid version of it is known; the platform team finds the errors in the Events of its ConfigMap", name))
 	}
 	found := entry.Policy
 	if !found.Subjects.Allow(namespace, serviceAccount) {
@@ -125,7 +125,7 @@ func where(source Source) string {
 // notListed names the subjects of the request's own namespace and only the number
 // of the others: a tenant must not learn another team's names here.
 func notListed(found *policy.Policy, source Source, namespace, serviceAccount string) string {
-	names, elsewhere := found.Subjects.In(namespace)
+	names, others := found.Subjects.In(namespace)
 	var b strings.Builder
 	fmt.Fprintf(&b, "policy %q does not list system:serviceaccount:%s:%s; ", found.Name, namespace, serviceAccount)
 	if len(names) == 0 {
@@ -134,8 +134,8 @@ func notListed(found *policy.Policy, source Source, namespace, serviceAccount st
 		slices.Sort(names)
 		fmt.Fprintf(&b, "of namespace %q it lists %s", namespace, strings.Join(slices.Compact(names), ", "))
 	}
-	if elsewhere > 0 {
-		fmt.Fprintf(&b, " (and %d of other namespaces)", elsewhere)
+	if others > 0 {
+		fmt.Fprintf(&b, " (and %d others elsewhere)", others)
 	}
 	fix := fmt.Sprintf("ask the platform team to add {namespace: %s, serviceAccount: %s} to its subjects", namespace, serviceAccount)
 	if len(names) > 0 && source != FromServiceAccount {

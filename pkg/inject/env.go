@@ -82,7 +82,7 @@ func (r *envReconciler) foreign(c *Container, want *wanted) {
 	case identity:
 		r.found.conflict(decide.ReasonIdentityConflict, fmt.Sprintf(
 			"%s to another value than policy %q; remove it, or opt the container out with the annotation %s",
-			at, r.policy.Name, v1alpha1.AnnotationSkipContainers))
+			at, r.policy.Name, v1alpha1.EKSAnnotationSkipContainers))
 	case metadata:
 		r.found.conflict(decide.ReasonIdentityConflict, fmt.Sprintf(
 			"%s to another value than true, but policy %q denies instance metadata; remove it, or set the policy's instanceMetadata to Allow",
@@ -162,7 +162,7 @@ func (r *envReconciler) staticCredentials(c *Container) {
 			r.found.warn(WarnStaticCredentials, text)
 		} else {
 			r.found.conflict(decide.ReasonStaticCredentials, text+"; remove it, or opt the container out with the annotation "+
-				v1alpha1.AnnotationSkipContainers)
+				v1alpha1.EKSAnnotationSkipContainers)
 		}
 	}
 }

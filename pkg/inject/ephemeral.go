@@ -15,8 +15,13 @@ import (
 // nothing but new ephemeral containers may be patched in such a request. A
 // container that brings values of its own is left alone with a warning: debugging
 // is never refused.
-func DebugContainers(pod *PodView, existing []Container) Outcome {
+//
+// The record may be forged by whoever made the Pod, and somebody else debugs it. So
+// only names that the webhook writes are taken from it, and only values that a
+// container of the Pod has: those can't be changed any more.
+func DebugContainers(pod *PodView, existing []Container, policies decide.Policies) Outcome {
 	record, ok := ParseStatus(pod.Status)
+	record.Env = confirmed(pod, record, policies)
 	i := slices.IndexFunc(pod.Volumes, func(v Volume) bool { return v.Name == v1alpha1.TokenVolume && v.Token != nil })
 	if !ok || i < 0 || len(record.Env) == 0 {
 		return Outcome{Verdict: decide.Verdict{Kind: decide.Skip, Reason: decide.ReasonNotRequested}}
@@ -27,7 +32,7 @@ func DebugContainers(pod *PodView, existing []Container) Outcome {
 	for i := range pod.EphemeralContainers {
 		c := &pod.EphemeralContainers[i]
 		isThere := func(e Container) bool { return e.Name == c.Name }
-		if slices.ContainsFunc(existing, isThere) || slices.Contains(chosen.skip, c.Name) {
+		if slices.ContainsFunc(existing, isThere) || chosen.skip[c.Name] {
 			continue
 		}
 		if edit, ok := debugContainer(c, i, record, found); ok {
@@ -39,6 +44,26 @@ func DebugContainers(pod *PodView, existing []Container) Outcome {
 		verdict.Kind, verdict.Reason, plan = decide.Skip, decide.ReasonNotRequested, nil
 	}
 	return Outcome{Verdict: verdict, Plan: plan, Warnings: found.warnings}
+}
+
+// confirmed is the part of the record's variables that can be believed.
+func confirmed(pod *PodView, record Status, policies decide.Policies) map[string]string {
+	names := v1alpha1.InjectedEnv()
+	if entry, known := policies.Lookup(record.Policy); known && entry.Policy != nil {
+		names = append(names, entry.Policy.Env.BucketName, entry.Policy.Env.BucketRegion, entry.Policy.Env.BucketPrefix)
+	}
+	believed := map[string]string{}
+	for _, name := range names {
+		want, recorded := record.Env[name]
+		for _, list := range [][]Container{pod.InitContainers, pod.Containers} {
+			for i := range list {
+				if at := list[i].last(name); recorded && at >= 0 && list[i].Env[at].Value == value(want) {
+					believed[name] = want
+				}
+			}
+		}
+	}
+	return believed
 }
 
 // debugContainer appends what the record names and the container lacks. A name it

@@ -43,6 +43,9 @@ func (v VolumeEdit) operations(view *PodView) []patch.Operation {
 		value = append(value, `,"path":"`+v1alpha1.TokenFileName+`"}}]}}`...)
 		return appendToList(nil, at, view.HasVolumes, value)
 	}
+	if v.Remove {
+		return []patch.Operation{patch.Remove(at.Index(v.Index))}
+	}
 	token := at.Index(v.Index) + "/projected/sources/0/serviceAccountToken"
 	var operations []patch.Operation
 	if v.SetAudience {
@@ -78,6 +81,9 @@ func (e ContainerEdit) operations(operations []patch.Operation, view *PodView, e
 		if edit.Remove {
 			operations = append(operations, patch.Remove(env.Index(edit.Index)))
 		}
+	}
+	if e.Unmount > 0 {
+		operations = append(operations, patch.Remove(at.Child("volumeMounts").Index(e.Unmount-1)))
 	}
 	if e.Mount {
 		operations = appendToList(operations, at.Child("volumeMounts"), c.HasMounts, tokenMount)

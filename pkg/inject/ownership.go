@@ -24,7 +24,13 @@ func (o ownership) audiences() []string {
 	if !ok {
 		eks = o.around.EKSAudience
 	}
-	return []string{eks, v1alpha1.DefaultAudience, o.status.Audience}
+	known := []string{v1alpha1.DefaultAudience}
+	for _, audience := range []string{eks, o.status.Audience} {
+		if audience != "" { // an empty one is the API server's own, so a user's
+			known = append(known, audience)
+		}
+	}
+	return known
 }
 
 // replaceable says whether entry i of c's env is ours or EKS's, or says nothing.

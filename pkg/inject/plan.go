@@ -24,6 +24,8 @@ type ContainerEdit struct {
 	Index int
 	Env   []EnvEdit
 	Mount bool // append the token mount
+	// Unmount is the index of the token mount to remove, plus one; 0 removes none.
+	Unmount int
 }
 
 // Outcome is the answer for one Pod: the verdict, the plan where it is Inject (or
@@ -42,7 +44,9 @@ func Pod(pod *PodView, verdict decide.Verdict, around Surroundings) Outcome {
 	found := &findings{}
 	plan := plan(pod, verdict, around, found)
 	if len(found.conflicts) > 0 {
-		return untouched(pod, verdict.Refuse(found.refusal()))
+		outcome := untouched(pod, verdict.Refuse(found.refusal()))
+		takeBack(outcome.Plan, pod, verdict)
+		return outcome
 	}
 	return Outcome{Verdict: verdict, Plan: plan, Warnings: found.warnings}
 }

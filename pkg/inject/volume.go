@@ -12,7 +12,7 @@ import (
 
 // VolumeEdit is what happens to the token volume.
 type VolumeEdit struct {
-	Append bool
+	Append, Remove bool
 	// Index of the existing volume whose audience or expiration is set; with
 	// neither set nothing changes.
 	Index                      int

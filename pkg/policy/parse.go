@@ -10,6 +10,10 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 )
 
+// maxDocument bounds what parsing one policy costs: a YAML tree takes some hundred
+// times its text. 64 KiB hold about a thousand subjects.
+const maxDocument = 64 << 10
+
 // tokenExpirationRange is the sentence for a lifetime that is out of bounds.
 const tokenExpirationRange = "must be 600 to 86400 seconds"
 
@@ -47,6 +51,9 @@ func Parse(key, text string) (*Policy, field.ErrorList) {
 		return nil, field.ErrorList{bad}
 	}
 	root := field.NewPath("data").Key(key)
+	if len(text) > maxDocument {
+		return nil, field.ErrorList{invalid(root, fmt.Sprintf("has %d bytes; a policy has at most %d", len(text), maxDocument))}
+	}
 	document, lines, errs := decode(text, root)
 	p, faults := validate(name, document, root, errs)
 	for _, fault := range faults {

@@ -88,15 +88,16 @@ func (s Subjects) Allow(namespace, serviceAccount string) bool {
 	return false
 }
 
-// In returns the ServiceAccount names (or patterns) that are listed for namespace,
-// and the number of subjects that are elsewhere.
-func (s Subjects) In(namespace string) (names []string, elsewhere int) {
+// In returns the ServiceAccount names (or patterns) that are listed for namespace by
+// its own name, and the number of all others. A subject whose namespace is a pattern
+// is not one namespace's own: its name may be another team's.
+func (s Subjects) In(namespace string) (names []string, others int) {
 	for _, subject := range s.all {
-		if iam.Like(subject.Namespace, namespace) {
+		if subject.Namespace == namespace {
 			names = append(names, subject.ServiceAccount)
 		} else {
-			elsewhere++
+			others++
 		}
 	}
-	return names, elsewhere
+	return names, others
 }

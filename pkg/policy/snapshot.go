@@ -146,13 +146,14 @@ func (s *Snapshot) add(from ConfigMap, source Ref, key string, records map[strin
 		s.problems = append(s.problems, Problem{Source: source, Key: key, Errors: field.ErrorList{bad}})
 		return
 	}
-	if owner, taken := s.entries[name]; taken {
+	if owner, taken := s.entries[name]; taken && owner.Policy != nil {
 		err := invalid(field.NewPath("data").Key(key), "policy \""+name+"\" is defined by data["+owner.Key+"] of ConfigMap "+
 			owner.Source.Name+", which is older or sorts first and wins; rename or remove one of them")
 		s.problems = append(s.problems, Problem{Source: source, Key: key, Duplicate: true, Errors: field.ErrorList{err}})
 		return
 	}
 	entry := &Entry{Name: name, Source: source, Key: key, text: from.Data[key]}
+	idle, unclaimed := s.entries[name]
 	previous, known := before.Lookup(name)
 	if !known || previous.Source.UID != source.UID {
 		previous = &Entry{}
@@ -162,6 +163,13 @@ func (s *Snapshot) add(from ConfigMap, source Ref, key string, records map[strin
 		record = Record{}
 	}
 	entry.settle(from.Version, previous, record)
+	// An entry that is not in force keeps no other from being so.
+	if unclaimed {
+		if entry.Policy == nil {
+			idle, entry = entry, idle
+		}
+		s.problems = append(s.problems, Problem{Source: idle.Source, Key: idle.Key, Errors: idle.Errors})
+	}
 	s.entries[name] = entry
 }
 

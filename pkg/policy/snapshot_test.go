@@ -108,11 +108,19 @@ func TestOfTwoThatDefineANameTheOlderWins(t *testing.T) {
 			t.Fatalf("%v", s.Problems())
 		}
 	}
-	// Breaking the older one does not hand the name over.
+	// Breaking the older one does not hand the name over: its last good version counts.
 	bad := older
 	bad.Data = map[string]string{"orders": broken}
-	if got := bucketOf(t, Build([]ConfigMap{bad, younger}, nil, nil), "orders"); got != "invalid" {
+	good := Build([]ConfigMap{older, younger}, nil, nil)
+	if got := bucketOf(t, Build([]ConfigMap{bad, younger}, nil, good), "orders"); got != "orders-data" {
 		t.Fatalf("in force: %s", got)
+	}
+	// One that was never good does not take a name away from one that is.
+	for _, before := range []*Snapshot{nil, Build([]ConfigMap{younger}, nil, nil)} {
+		s := Build([]ConfigMap{bad, younger}, nil, before)
+		if got := bucketOf(t, s, "orders"); got != "orders-second" || len(s.Problems()) != 1 || s.Problems()[0].Source.Name != "z" {
+			t.Fatalf("in force: %s, %v", got, s.Problems())
+		}
 	}
 }
 

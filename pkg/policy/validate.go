@@ -80,17 +80,15 @@ func (v *validator) at(name string) *field.Path {
 }
 
 func (v *validator) header(doc v1alpha1.BucketAccessPolicy) {
-	for name, want := range map[string]string{"apiVersion": v1alpha1.APIVersion, "kind": v1alpha1.Kind} {
-		found := doc.APIVersion
-		if name == "kind" {
-			found = doc.Kind
-		}
-		switch found {
-		case want:
+	for _, f := range []struct{ name, found, want string }{
+		{"apiVersion", doc.APIVersion, v1alpha1.APIVersion}, {"kind", doc.Kind, v1alpha1.Kind},
+	} {
+		switch f.found {
+		case f.want:
 		case "":
-			v.fail(field.Required(v.at(name), "write "+name+": "+want))
+			v.fail(field.Required(v.at(f.name), "write "+f.name+": "+f.want))
 		default:
-			v.fail(field.NotSupported(v.at(name), found, []string{want}))
+			v.fail(field.NotSupported(v.at(f.name), f.found, []string{f.want}))
 		}
 	}
 }

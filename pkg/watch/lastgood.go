@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
@@ -70,6 +71,9 @@ func (p *Policies) remember(
 	} else {
 		object.ResourceVersion = lastGood.ResourceVersion
 		err = p.Writer.Update(ctx, object)
+	}
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return nil // another replica was first; what it wrote comes back as a change
 	}
 	if err != nil {
 		p.Recorder.LastGoodWrite(metrics.Failed)

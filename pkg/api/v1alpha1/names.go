@@ -79,6 +79,14 @@ const (
 	EnvContainerCredentialsURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 )
 
+// InjectedEnv returns the names of all variables that are injected by default.
+func InjectedEnv() []string {
+	return []string{
+		EnvRoleARN, EnvTokenFile, EnvRegion, EnvDefaultRegion, EnvSTSRegionalEndpoints, EnvRoleSessionName, EnvMetadataDisabled,
+		EnvEndpointS3, EnvEndpointSTS, EnvBucketName, EnvBucketRegion, EnvBucketPrefix,
+	}
+}
+
 // StaticCredentialEnv returns the variables that every AWS SDK prefers to web
 // identity, so that one of them in a container defeats the injected role.
 func StaticCredentialEnv() []string {

@@ -1,0 +1,84 @@
+# make help lists the targets.
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+BIN      := $(CURDIR)/bin
+KUBE     := $(BIN)/kube
+WEBHOOK  := $(BIN)/bucket-access-webhook
+# The components of Kubernetes that are linked to the one binary, e2e/kube.
+KUBE_COMPONENTS := kube-apiserver etcd kubectl
+FUZZTIME ?= 20s
+BENCHCOUNT ?= 5
+
+export CGO_ENABLED ?= 0
+export KUBEBUILDER_ASSETS ?= $(KUBE)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) | if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
+
+.PHONY: demo
+demo: kube build ## show the main job on a real API server (DEMO_KEEP=1 leaves it running)
+	@go run ./e2e/demo
+
+.PHONY: test
+test: unit e2e ## run all tests
+	@echo; echo "make test: unit and property tests, and the end-to-end suite on a real kube-apiserver, passed."
+
+.PHONY: unit
+unit: $(BIN)/gotestsum ## unit and property tests, in seconds
+	@$(BIN)/gotestsum --format pkgname --format-hide-empty-pkg -- ./pkg/... ./cmd/... ./e2e/docs/...
+
+.PHONY: race
+race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Pods (needs a C compiler)
+	@CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --format-hide-empty-pkg -- -race -short ./pkg/... ./cmd/...
+
+.PHONY: e2e
+e2e: kube build $(BIN)/gotestsum ## the end-to-end suite on a real kube-apiserver and etcd
+	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 20m ./e2e/suite
+
+.PHONY: bench
+bench: ## measure; medians of BENCHCOUNT runs
+	@hack/bench.sh $(BENCHCOUNT)
+
+.PHONY: fuzz
+fuzz: ## fuzz every target for FUZZTIME each
+	@for target in admission:FuzzReview admission:FuzzPatch policy:FuzzParse iam:FuzzLike; do \
+	  echo "== $$target"; go test ./pkg/$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) | grep -v '^fuzz: elapsed'; \
+	done
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## golangci-lint with the strict configuration
+	@$(BIN)/golangci-lint run ./...
+	@cd e2e/kube && $(BIN)/golangci-lint run --config ../../.golangci.yml ./...
+
+.PHONY: verify
+verify: ## what is generated or formatted is as it would be made anew
+	@hack/verify.sh
+
+.PHONY: build
+build: ## build the webhook into bin/
+	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(WEBHOOK) ./cmd/bucket-access-webhook
+
+.PHONY: kube
+kube: $(KUBE)/kube ## build kube-apiserver, etcd and kubectl from modules, once (minutes)
+	@for component in $(KUBE_COMPONENTS); do ln -sf kube $(KUBE)/$$component; done
+
+$(KUBE)/kube: e2e/kube/main.go e2e/kube/go.mod e2e/kube/go.sum hack/build-kube.sh
+	@hack/build-kube.sh $@
+
+$(BIN)/golangci-lint: tools/go.mod
+	@echo "building golangci-lint (two minutes, once)"
+	@cd tools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(BIN)/gotestsum: tools/go.mod
+	@cd tools && go build -o $@ gotest.tools/gotestsum
+
+$(BIN)/benchstat: tools/go.mod
+	@cd tools && go build -o $@ golang.org/x/perf/cmd/benchstat
+
+.PHONY: clean
+clean: ## remove what was built
+	@rm -rf $(BIN) out

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Fails where something that is generated or formatted is not as it would be made
+# anew. Nothing is written.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+fail=0
+complain() { echo "verify: $*" >&2; fail=1; }
+
+unformatted=$(git ls-files '*.go' | xargs gofmt -l)
+[ -z "$unformatted" ] || complain "not formatted, run gofmt -w: $unformatted"
+for module in . tools e2e/kube; do
+  (cd "$module" && go mod tidy -diff >/dev/null) || complain "$module/go.mod is not tidy, run: cd $module && go mod tidy"
+done
+go vet ./... || complain "go vet has findings"
+long=$(git ls-files '*.go' | grep -v _test.go | xargs wc -l | awk '$2 != "total" && $1 > 300 {print $2}')
+[ -z "$long" ] || complain "longer than 300 lines: $long"
+[ "$fail" = 0 ] && echo "verify: everything is as it would be made anew"
+exit "$fail"
