@@ -36,10 +36,10 @@ type policyOptions struct {
 }
 
 type clusterOptions struct {
-	kubeconfig, region, eksAudience string
-	qps                             float64
-	burst                           int
-	liveReads                       float64
+	kubeconfig, region, eksAudience, excluded string
+	qps                                       float64
+	burst                                     int
+	liveReads                                 float64
 }
 
 type availabilityOptions struct {
@@ -48,7 +48,6 @@ type availabilityOptions struct {
 }
 
 type leaderOptions struct {
-	enabled                           bool
 	name                              string
 	lease, renewDeadline, retryPeriod time.Duration
 }
@@ -91,6 +90,8 @@ func (o *clusterOptions) bind(f *flag.FlagSet) {
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty is $KUBECONFIG, else the Pod's own access")
 	f.StringVar(&o.region, "cluster-region", "", "AWS region that EKS's own webhook injects; empty is the region inside an EKS token issuer")
 	f.StringVar(&o.eksAudience, "eks-audience", v1alpha1.DefaultAudience, "audience that EKS's own webhook injects by default")
+	f.StringVar(&o.excluded, "exclude-namespaces", "kube-system,kube-node-lease",
+		"namespaces besides --namespace whose ServiceAccounts are left alone, as the webhook configurations exclude them")
 	f.Float64Var(&o.qps, "kube-api-qps", 50, "requests a second to the API server")
 	f.IntVar(&o.burst, "kube-api-burst", 100, "burst of requests to the API server")
 	f.Float64Var(&o.liveReads, "live-reads-per-second", 20,
@@ -108,8 +109,8 @@ func (o *availabilityOptions) bind(f *flag.FlagSet) {
 }
 
 func (o *leaderOptions) bind(f *flag.FlagSet) {
-	f.BoolVar(&o.enabled, "leader-elect", true, "elect a leader among the replicas; it alone annotates ServiceAccounts and writes Events")
-	f.StringVar(&o.name, "leader-election-id", "bucket-access-webhook", "name of the Lease, in --namespace")
+	f.StringVar(&o.name, "leader-election-id", "bucket-access-webhook",
+		"name of the Lease, in --namespace; its holder alone annotates ServiceAccounts and writes Events")
 	f.DurationVar(&o.lease, "leader-election-lease-duration", 15*time.Second, "time until a silent leader is replaced")
 	f.DurationVar(&o.renewDeadline, "leader-election-renew-deadline", 10*time.Second, "time after which a leader that can't renew gives up")
 	f.DurationVar(&o.retryPeriod, "leader-election-retry-period", 2*time.Second, "time between tries")

@@ -9,10 +9,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -31,6 +34,9 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/reconcile"
 	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
 )
+
+// name is who writes Events.
+const name = "bucket-access-webhook"
 
 // version is set when a release is linked.
 var version = "devel"
@@ -125,9 +131,6 @@ func newManager(o *options, source certs.Source) (ctrl.Manager, error) {
 				c.GetCertificate = source.GetCertificate
 			}},
 		}),
-		LeaderElection: o.leadership.enabled, LeaderElectionID: o.leadership.name, LeaderElectionNamespace: o.policies.namespace,
-		LeaderElectionReleaseOnCancel: true, LeaseDuration: &o.leadership.lease,
-		RenewDeadline: &o.leadership.renewDeadline, RetryPeriod: &o.leadership.retryPeriod,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
@@ -137,32 +140,31 @@ func newManager(o *options, source certs.Source) (ctrl.Manager, error) {
 
 // assemble wires the parts together; data flows from the top to the bottom.
 func assemble(ctx context.Context, mgr ctrl.Manager, o *options, log logr.Logger) (*admission.Server, error) {
-	recorder := metrics.New(ctrlmetrics.Registry)
-	limit := func() *rate.Limiter {
-		return rate.NewLimiter(rate.Limit(o.cluster.liveReads), int(2*o.cluster.liveReads)+1)
-	}
-	client, live := mgr.GetClient(), mgr.GetAPIReader()
-	cluster := watch.NewCluster(client, live, limit(), recorder, decide.Cluster{Region: o.cluster.region})
-	policies := &watch.Policies{
-		Store: &policy.Store{}, Cached: client, Uncached: live, Writer: client, Namespace: o.policies.namespace,
-		LastGoodName: o.policies.lastGoodConfigMap, Limit: limit(), Recorder: recorder, Cluster: cluster, Log: log.WithName("policies"),
-		Reporter: &watch.Reporter{
-			Events: mgr.GetEventRecorder("bucket-access-webhook"), Recorder: recorder, Log: log.WithName("policies"), Elected: mgr.Elected(),
-		},
-	}
-	accounts := &reconcile.ServiceAccounts{
-		Cached: client, Writer: client, Policies: policies, Facts: cluster.Facts, Events: mgr.GetEventRecorder("bucket-access-webhook"),
-		Recorder: recorder, Log: log.WithName("serviceaccounts"),
-	}
-	discovery, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
 	}
-	issuer := &watch.Issuer{
-		Cluster: cluster, Client: discovery.RESTClient(), Log: log.WithName("issuer"), Region: o.cluster.region,
-		Changed: func() { policies.Again(); accounts.All() },
+	recorder := metrics.New(ctrlmetrics.Registry)
+	client, live, events := mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(name)
+	leader := newLeader(o, clients, log.WithName("leader"))
+	cluster := watch.NewCluster(client, live, o.cluster.liveReads, recorder, decide.Cluster{Region: o.cluster.region})
+	policies := &watch.Policies{
+		Store: &policy.Store{}, Cached: client, Uncached: live, Writer: client, Namespace: o.policies.namespace,
+		LastGoodName: o.policies.lastGoodConfigMap, Recorder: recorder, Cluster: cluster, Log: log.WithName("policies"),
+		Limit:    rate.NewLimiter(rate.Limit(o.cluster.liveReads), int(2*o.cluster.liveReads)+1),
+		Reporter: &watch.Reporter{Events: events, Recorder: recorder, Log: log.WithName("policies"), Leading: leader.Leading},
 	}
-	if err := errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), mgr.Add(issuer)); err != nil {
+	accounts := &reconcile.ServiceAccounts{
+		Cached: client, Writer: client, Policies: policies, Facts: cluster.Facts, Events: events, Leading: leader.Leading,
+		Excluded: append(strings.Split(o.cluster.excluded, ","), o.policies.namespace), Recorder: recorder, Log: log.WithName("serviceaccounts"),
+	}
+	everything := func() { policies.Again(); accounts.All() }
+	leader.Elected = everything
+	issuer := &watch.Issuer{
+		Cluster: cluster, Client: clients.RESTClient(), Log: log.WithName("issuer"), Region: o.cluster.region, Changed: everything,
+	}
+	err = errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), mgr.Add(issuer), mgr.Add(leader))
+	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
 	}
 	service := &admission.Service{Cluster: cluster, Policies: policies, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience}
@@ -171,6 +173,15 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, log logr.Logger
 		mgr.GetWebhookServer().Register(entry.Path(), server.Handler(entry))
 	}
 	return server, nil
+}
+
+// newLeader stands for election among the replicas.
+func newLeader(o *options, clients kubernetes.Interface, log logr.Logger) *reconcile.Leader {
+	host, _ := os.Hostname() // an empty one still leaves the random part
+	return &reconcile.Leader{
+		Client: clients, Namespace: o.policies.namespace, Name: o.leadership.name, Identity: host + "_" + string(uuid.NewUUID()),
+		Lease: o.leadership.lease, Renew: o.leadership.renewDeadline, Retry: o.leadership.retryPeriod, Log: log,
+	}
 }
 
 // checks: alive while the process answers; ready when a certificate is served, the

@@ -49,6 +49,10 @@ func TestWhatTheCacheDoesNotHaveYetIsReadLive(t *testing.T) {
 		"the policy": {Pods, plainPod(`"bucket-access.io/policy":"orders"`), func(_ *fakeCluster, p *fakePolicies) {
 			p.live, p.snapshot = p.snapshot, policy.Build(nil, nil, nil)
 		}, [2]int{0, 0}, decide.Inject},
+		"a subject that was added": {Pods, plainPod(`"bucket-access.io/policy":"orders"`), func(_ *fakeCluster, p *fakePolicies) {
+			p.live = p.snapshot
+			p.snapshot = snapshotOf(t, map[string]string{"orders": strings.Replace(ordersPolicy, "serviceAccount: api-sa", "serviceAccount: other", 1)})
+		}, [2]int{0, 0}, decide.Inject},
 		"nothing, where the cache agrees": {NamespacedPods, plainPod(""), func(c *fakeCluster, _ *fakePolicies) {
 			c.namespaces["default"] = orders()
 		}, [2]int{0, 0}, decide.Inject},
@@ -67,6 +71,14 @@ func TestWhatTheCacheDoesNotHaveYetIsReadLive(t *testing.T) {
 				t.Errorf("verdict %s, %v", verdict, response.Result)
 			}
 		})
+	}
+}
+
+func TestPoliciesThatCanNotBeReadAreLeftToTheFailurePolicy(t *testing.T) {
+	service, _, policies := newFakes(t)
+	policies.liveError = errors.New("the API server is away")
+	if w := post(t, service, Pods, reviewOf(plainPod(`"bucket-access.io/policy":"new"`))); w.Code != http.StatusServiceUnavailable {
+		t.Fatalf("HTTP %d %s", w.Code, w.Body)
 	}
 }
 

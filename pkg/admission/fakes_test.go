@@ -62,15 +62,13 @@ func (c *fakeCluster) LiveServiceAccount(_ context.Context, namespace, name stri
 
 type fakePolicies struct {
 	snapshot, live *policy.Snapshot
+	liveError      error
 }
 
 func (p *fakePolicies) Snapshot() *policy.Snapshot { return p.snapshot }
 
 func (p *fakePolicies) Live(context.Context) (*policy.Snapshot, error) {
-	if p.live == nil {
-		return nil, fmt.Errorf("no live read expected")
-	}
-	return p.live, nil
+	return p.live, p.liveError
 }
 
 type nullRecorder struct{}

@@ -38,8 +38,6 @@ func (t *podTarget) answer(ctx context.Context, rev *review) answer {
 		Namespace: rev.namespace, ServiceAccount: t.pod.ServiceAccount, MirrorPod: t.pod.MirrorPod, OnPod: t.pod.Policy,
 	}
 	around := inject.Surroundings{Cluster: t.service.Cluster.Facts(), EKSAudience: t.service.EKSAudience}
-	snapshot := t.service.Policies.Snapshot()
-
 	if needsAccount(request) {
 		account, err := t.account(ctx)
 		if err != nil {
@@ -52,7 +50,12 @@ func (t *podTarget) answer(ctx context.Context, rev *review) answer {
 			}
 		}
 	}
-	verdict := t.decide(ctx, request, snapshot, around.Cluster)
+	verdict, err := t.service.decide(ctx, func(snapshot *policy.Snapshot) decide.Verdict {
+		return decide.Pod(request, snapshot, around.Cluster)
+	})
+	if err != nil {
+		return failed(err, "the policies")
+	}
 	outcome := inject.Pod(&t.pod, verdict, around)
 	return answer{
 		Verdict: outcome.Verdict, operations: outcome.Plan.Operations(&t.pod), warnings: outcome.Warnings, subject: request.ServiceAccount,
@@ -62,20 +65,6 @@ func (t *podTarget) answer(ctx context.Context, rev *review) answer {
 // needsAccount: a mirror Pod and one that opts out are skipped whatever stands above.
 func needsAccount(request decide.PodRequest) bool {
 	return !request.MirrorPod && request.OnPod != decide.Label{Value: v1alpha1.PolicyNone, Set: true}
-}
-
-// decide asks twice where the policy is not known yet: one that was applied
-// together with the Pod may not have reached the cache.
-func (t *podTarget) decide(ctx context.Context, request decide.PodRequest, snapshot *policy.Snapshot, cluster decide.Cluster) decide.Verdict {
-	verdict := decide.Pod(request, snapshot, cluster)
-	if verdict.Reason != decide.ReasonUnknownPolicy {
-		return verdict
-	}
-	live, err := t.service.Policies.Live(ctx)
-	if err != nil {
-		return verdict
-	}
-	return decide.Pod(request, live, cluster)
 }
 
 // account reads the Pod's ServiceAccount. The API server puts a mark on a Pod of a

@@ -22,8 +22,8 @@ type Cluster interface {
 	LiveServiceAccount(ctx context.Context, namespace, name string) (account inject.ServiceAccountView, found bool, err error)
 }
 
-// PolicySource gives the snapshot in force (nil before the first), and one that was
-// read from the API server just now.
+// PolicySource gives the snapshot in force (nil before the first), and a younger one
+// that is read from the API server just now; nil when there is no younger one.
 type PolicySource interface {
 	Snapshot() *policy.Snapshot
 	Live(ctx context.Context) (*policy.Snapshot, error)
@@ -69,6 +69,23 @@ func (s *Service) target(entry Entry) requestTarget {
 		return &policiesTarget{service: s}
 	}
 	panic(fmt.Sprintf("admission: no target for entry %q", entry))
+}
+
+// decide judges by the snapshot in force, and a second time by one that was read
+// just now where the first refuses for what the policy says: a policy that was
+// applied together with the Pod, or a subject added to it, may be on its way still.
+func (s *Service) decide(ctx context.Context, judge func(*policy.Snapshot) decide.Verdict) (decide.Verdict, error) {
+	verdict := judge(s.Policies.Snapshot())
+	switch verdict.Reason {
+	case decide.ReasonUnknownPolicy, decide.ReasonInvalidPolicy, decide.ReasonSubjectNotListed, decide.ReasonIssuerMismatch:
+	default:
+		return verdict, nil
+	}
+	live, err := s.Policies.Live(ctx)
+	if err != nil || live == nil {
+		return verdict, err
+	}
+	return judge(live), nil
 }
 
 func failed(err error, what string) answer {

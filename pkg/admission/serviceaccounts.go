@@ -42,18 +42,19 @@ func (t *accountTarget) answer(ctx context.Context, rev *review) answer {
 	if t.deleting || t.account.Name == "" {
 		return answer{Verdict: decide.Verdict{Kind: decide.Skip, Reason: decide.ReasonNotRequested}, subject: t.account.Name}
 	}
-	snapshot := t.service.Policies.Snapshot()
-	outcome := t.judge(t.account, snapshot)
-	if outcome.Reason == decide.ReasonUnknownPolicy {
-		if live, err := t.service.Policies.Live(ctx); err == nil {
-			snapshot = live
-			outcome = t.judge(t.account, snapshot)
-		}
+	var snapshot *policy.Snapshot
+	verdict, err := t.service.decide(ctx, func(current *policy.Snapshot) decide.Verdict {
+		snapshot = current
+		return t.judge(&t.account, current)
+	})
+	if err != nil {
+		return failed(err, "the policies")
 	}
+	outcome := inject.ServiceAccount(t.account, verdict)
 	// What was wrong before the update is not the update's fault: a controller that
 	// touches the object, or a finalizer that goes, must not be refused for it.
 	if outcome.Kind == decide.Deny && rev.operation == "UPDATE" && t.account.Policy == t.old.Policy &&
-		t.judge(t.old, snapshot).Message == outcome.Message {
+		inject.ServiceAccount(t.old, t.judge(&t.old, snapshot)).Message == outcome.Message {
 		outcome.Kind = decide.Skip
 		outcome.Warnings = append(outcome.Warnings, inject.Warning{Reason: inject.WarnRequestUnmet, Text: outcome.Message})
 	}
@@ -64,9 +65,8 @@ func (t *accountTarget) answer(ctx context.Context, rev *review) answer {
 	return result
 }
 
-func (t *accountTarget) judge(account inject.ServiceAccountView, snapshot *policy.Snapshot) inject.AccountOutcome {
-	return inject.ServiceAccount(account,
-		decide.ServiceAccount(account.Namespace, account.Name, account.Policy, snapshot, t.service.Cluster.Facts()))
+func (t *accountTarget) judge(account *inject.ServiceAccountView, snapshot *policy.Snapshot) decide.Verdict {
+	return decide.ServiceAccount(account.Namespace, account.Name, account.Policy, snapshot, t.service.Cluster.Facts())
 }
 
 // readAccount reads one ServiceAccount, keeping the annotations that matter.

@@ -48,6 +48,9 @@ type ServiceAccounts struct {
 	Writer   client.Writer
 	Policies Policies
 	Facts    func() decide.Cluster
+	Leading  func() bool
+	// Excluded are the namespaces that the admission entries leave alone.
+	Excluded []string
 	Events   events.EventRecorder
 	Recorder *metrics.Recorder
 	Log      logr.Logger
@@ -64,13 +67,14 @@ const workers = 4
 // notReadyRetry is short: policies are loaded right after the caches.
 const notReadyRetry = 100 * time.Millisecond
 
-// Register adds the controller to the manager; the leader runs it.
+// Register adds the controller to the manager. It runs on every replica, and does
+// something on the leader.
 func (s *ServiceAccounts) Register(mgr ctrl.Manager) error {
 	s.said = map[types.NamespacedName]string{}
 	s.Policies.Subscribe(s.policiesChanged)
 	return ctrl.NewControllerManagedBy(mgr).Named("serviceaccounts").
-		For(watch.ServiceAccount(), builder.WithPredicates(concerned())).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers, NeedLeaderElection: ptr.To(true), SkipNameValidation: ptr.To(true)}).
+		For(watch.ServiceAccount(), builder.WithPredicates(s.concerned())).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, NeedLeaderElection: ptr.To(false), SkipNameValidation: ptr.To(true)}).
 		WatchesRawSource(source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -80,50 +84,55 @@ func (s *ServiceAccounts) Register(mgr ctrl.Manager) error {
 		Complete(s)
 }
 
-// concerned keeps ServiceAccounts that carry the label, or what we wrote, before or
-// after the change.
-func concerned() predicate.Predicate {
-	marked := func(object client.Object) bool {
-		_, labelled := object.GetLabels()[v1alpha1.LabelPolicy]
-		_, managed := object.GetAnnotations()[v1alpha1.AnnotationManaged]
-		return labelled || managed
-	}
+// concerns: it carries the label, or what we wrote, and is not excluded.
+func (s *ServiceAccounts) concerns(object client.Object) bool {
+	_, labelled := object.GetLabels()[v1alpha1.LabelPolicy]
+	_, managed := object.GetAnnotations()[v1alpha1.AnnotationManaged]
+	return (labelled || managed) && !slices.Contains(s.Excluded, object.GetNamespace())
+}
+
+// concerned keeps ServiceAccounts that are concerned before or after the change.
+func (s *ServiceAccounts) concerned() predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc:  func(e event.CreateEvent) bool { return marked(e.Object) },
-		UpdateFunc:  func(e event.UpdateEvent) bool { return marked(e.ObjectOld) || marked(e.ObjectNew) },
-		DeleteFunc:  func(e event.DeleteEvent) bool { return marked(e.Object) },
+		CreateFunc:  func(e event.CreateEvent) bool { return s.concerns(e.Object) },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return s.concerns(e.ObjectOld) || s.concerns(e.ObjectNew) },
+		DeleteFunc:  func(e event.DeleteEvent) bool { return s.concerns(e.Object) },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
 }
 
 // policiesChanged queues the ServiceAccounts that name a changed policy; none in
-// particular (nil) queues all that are labelled.
+// particular (nil) queues all.
 func (s *ServiceAccounts) policiesChanged(changed []string) {
 	s.mu.Lock()
 	queue, ctx := s.queue, s.ctx
 	s.mu.Unlock()
-	if queue == nil {
-		return // not the leader: whoever becomes it begins with a full list
+	if queue == nil || !s.Leading() {
+		return // whoever becomes the leader begins with all
 	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccountList"))
-	if err := s.Cached.List(ctx, list, client.HasLabels{v1alpha1.LabelPolicy}); err != nil {
+	if err := s.Cached.List(ctx, list); err != nil {
 		s.Log.Error(err, "ServiceAccounts could not be listed after a policy change")
 		return
 	}
 	for i := range list.Items {
 		item := &list.Items[i]
-		if changed == nil || slices.Contains(changed, item.Labels[v1alpha1.LabelPolicy]) {
+		if s.concerns(item) && (changed == nil || slices.Contains(changed, item.Labels[v1alpha1.LabelPolicy])) {
 			queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(item)})
 		}
 	}
 }
 
-// All queues every labelled ServiceAccount, for a change that concerns all policies.
+// All queues every ServiceAccount that is concerned: for a new leader, and for a
+// change that concerns all policies.
 func (s *ServiceAccounts) All() { s.policiesChanged(nil) }
 
 // Reconcile brings one ServiceAccount to what its policy says.
 func (s *ServiceAccounts) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if !s.Leading() {
+		return reconcile.Result{}, nil
+	}
 	if !s.Policies.Ready() {
 		return reconcile.Result{RequeueAfter: notReadyRetry}, nil
 	}
@@ -153,9 +162,27 @@ func (s *ServiceAccounts) Reconcile(ctx context.Context, request reconcile.Reque
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("annotating ServiceAccount %s: %w", request.NamespacedName, err)
 	}
+	// The patch went through admission, perhaps by a replica that has not seen the
+	// policy change yet and put the values before it back.
+	if !carries(target.Annotations, outcome.Annotations) {
+		return reconcile.Result{RequeueAfter: overruledRetry}, nil
+	}
 	s.Log.V(1).Info("ServiceAccount annotated", "namespace", object.Namespace, "name", object.Name,
 		"policy", outcome.PolicyName, "reason", outcome.Reason)
 	return reconcile.Result{}, nil
+}
+
+// overruledRetry is longer than a policy takes to reach every replica.
+const overruledRetry = time.Second
+
+// carries says whether every edit is in the annotations.
+func carries(annotations map[string]string, edits map[string]decide.Label) bool {
+	for key, edit := range edits {
+		if decide.LabelOf(annotations, key) != edit {
+			return false
+		}
+	}
+	return true
 }
 
 // mergePatch sets and removes annotations of the very object that was judged: its

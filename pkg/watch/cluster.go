@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"sync/atomic"
 
 	"golang.org/x/time/rate"
@@ -20,15 +21,23 @@ import (
 type Cluster struct {
 	cached client.Reader
 	live   client.Reader
-	limit  *rate.Limiter
+	limits [limiters]*rate.Limiter
 	record *metrics.Recorder
 	facts  atomic.Pointer[decide.Cluster]
 }
 
-// NewCluster answers from cached, and from live at most limit times a second: what
-// a flood of fresh Pods can ask of the API server is bounded.
-func NewCluster(cached, live client.Reader, limit *rate.Limiter, record *metrics.Recorder, facts decide.Cluster) *Cluster {
-	c := &Cluster{cached: cached, live: live, limit: limit, record: record}
+// limiters share the live reads among namespaces: one that floods takes its own turns
+// and those of the few that fall to the same limiter, not everybody's.
+const limiters = 64
+
+// NewCluster answers from cached, and from live at most perSecond times a second for
+// each of its limiters: what a flood of fresh Pods can ask of the API server is
+// bounded, there and by the client's own limit.
+func NewCluster(cached, live client.Reader, perSecond float64, record *metrics.Recorder, facts decide.Cluster) *Cluster {
+	c := &Cluster{cached: cached, live: live, record: record}
+	for i := range c.limits {
+		c.limits[i] = rate.NewLimiter(rate.Limit(perSecond), int(2*perSecond)+1)
+	}
 	c.facts.Store(&facts)
 	return c
 }
@@ -43,7 +52,7 @@ func (c *Cluster) NamespaceLabel(ctx context.Context, name string) (decide.Label
 
 // LiveNamespaceLabel reads a Namespace's label from the API server.
 func (c *Cluster) LiveNamespaceLabel(ctx context.Context, name string) (label decide.Label, found bool, err error) {
-	err = c.read(ctx, "namespace", func() error {
+	err = c.read(ctx, "namespace", name, func() error {
 		label, found, err = namespaceLabel(ctx, c.live, name)
 		return err
 	})
@@ -59,17 +68,19 @@ func (c *Cluster) ServiceAccount(ctx context.Context, namespace, name string) (i
 func (c *Cluster) LiveServiceAccount(
 	ctx context.Context, namespace, name string,
 ) (account inject.ServiceAccountView, found bool, err error) {
-	err = c.read(ctx, "serviceaccount", func() error {
+	err = c.read(ctx, "serviceaccount", namespace, func() error {
 		account, found, err = serviceAccount(ctx, c.live, namespace, name)
 		return err
 	})
 	return account, found, err
 }
 
-// read takes a turn at the API server. It waits for one no longer than ctx lasts,
+// read takes a turn of the namespace at the API server. It waits for one no longer than ctx lasts,
 // and the number of those who wait is bounded by the requests in flight.
-func (c *Cluster) read(ctx context.Context, kind string, get func() error) error {
-	if err := c.limit.Wait(ctx); err != nil {
+func (c *Cluster) read(ctx context.Context, kind, namespace string, get func() error) error {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(namespace)) // a hash never fails
+	if err := c.limits[hash.Sum32()%limiters].Wait(ctx); err != nil {
 		c.record.LiveRead(kind, metrics.Limited)
 		return fmt.Errorf("too many reads at once: %w", err)
 	}

@@ -2,12 +2,8 @@ package watch
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/singleflight"
@@ -22,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
-	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/metrics"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 )
@@ -42,6 +37,7 @@ type Policies struct {
 	Log              logr.Logger
 
 	flight      singleflight.Group
+	loaded      atomic.Pointer[versions] // of the snapshot in force
 	mu          sync.Mutex
 	subscribers []func(changed []string)
 	queue       workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -64,19 +60,12 @@ func (p *Policies) Register(mgr ctrl.Manager) error {
 		WithOptions(controller.Options{NeedLeaderElection: ptr.To(false), SkipNameValidation: ptr.To(true)}).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(toEverything)).
 		WatchesRawSource(source.Func(func(
-			ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request],
+			_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request],
 		) error {
 			p.mu.Lock()
 			p.queue = queue
 			p.mu.Unlock()
 			queue.Add(everything) // also where there is no ConfigMap: nothing is a state too
-			go func() {
-				select {
-				case <-mgr.Elected(): // the leader reports what it has seen before
-					p.Again()
-				case <-ctx.Done():
-				}
-			}()
 			return nil
 		})).
 		Complete(p)
@@ -101,6 +90,7 @@ func (p *Policies) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 	}
 	records := p.records(lastGood)
 	next, before := p.Store.Update(configMaps, records)
+	p.loaded.Store(versionsOf(configMaps, lastGood))
 	p.Reporter.Report(next, p.Cluster.Facts())
 	changed := changes(next, before)
 	if len(changed) > 0 {
@@ -110,67 +100,6 @@ func (p *Policies) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 		}
 	}
 	return reconcile.Result{}, p.remember(ctx, next, records, lastGood)
-}
-
-// Live reads the policies from the API server, for a request that names one which
-// the cache does not have. Concurrent callers share one read; beyond the limit
-// there is none.
-func (p *Policies) Live(ctx context.Context) (*policy.Snapshot, error) {
-	snapshot, err, _ := p.flight.Do("policies", func() (any, error) {
-		if !p.Limit.Allow() {
-			p.Recorder.LiveRead("policies", metrics.Limited)
-			return nil, errors.New("too many reads at once")
-		}
-		configMaps, lastGood, err := p.list(ctx, p.Uncached)
-		if err != nil {
-			p.Recorder.LiveRead("policies", metrics.Failed)
-			return nil, err
-		}
-		p.Recorder.LiveRead("policies", metrics.Succeeded)
-		return policy.Build(configMaps, p.records(lastGood), p.Store.Snapshot()), nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	live, _ := snapshot.(*policy.Snapshot)
-	return live, nil
-}
-
-// list returns the ConfigMaps that hold policies, and the one of last good documents.
-func (p *Policies) list(ctx context.Context, from client.Reader) ([]policy.ConfigMap, *corev1.ConfigMap, error) {
-	var list corev1.ConfigMapList
-	if err := from.List(ctx, &list, client.InNamespace(p.Namespace), client.MatchingLabelsSelector{Selector: policyConfigMaps()}); err != nil {
-		return nil, nil, fmt.Errorf("listing policy ConfigMaps in namespace %s: %w", p.Namespace, err)
-	}
-	var configMaps []policy.ConfigMap
-	var lastGood *corev1.ConfigMap
-	for i := range list.Items {
-		item := &list.Items[i]
-		switch {
-		case item.Name == p.LastGoodName:
-			lastGood = item
-		case item.Labels[v1alpha1.LabelPolicies] == v1alpha1.PoliciesTrue:
-			configMaps = append(configMaps, convert(item))
-		}
-	}
-	return configMaps, lastGood, nil
-}
-
-func convert(item *corev1.ConfigMap) policy.ConfigMap {
-	return policy.ConfigMap{
-		Namespace: item.Namespace, Name: item.Name, UID: string(item.UID), Created: item.CreationTimestamp.Time,
-		Version: version(item), Data: item.Data, BinaryKeys: slices.Sorted(maps.Keys(item.BinaryData)),
-	}
-}
-
-// version is the resourceVersion as a number. Kubernetes guarantees since 1.35 that
-// those of one resource compare so, and every etcd-backed server before did it.
-func version(item *corev1.ConfigMap) uint64 {
-	number, err := strconv.ParseUint(item.ResourceVersion, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return number
 }
 
 // changes are the names whose policy in force is another one than before.

@@ -22,8 +22,8 @@ type Reporter struct {
 	Events   events.EventRecorder
 	Recorder *metrics.Recorder
 	Log      logr.Logger
-	// Elected is closed when this replica leads.
-	Elected <-chan struct{}
+	// Leading says whether this replica writes the Events.
+	Leading func() bool
 
 	logged, announced map[string]fault
 }
@@ -50,9 +50,8 @@ func (r *Reporter) Report(snapshot *policy.Snapshot, cluster decide.Cluster) {
 	}, func(f fault) {
 		r.Log.Info("Policy is mended", "configMap", f.source.Name, "key", f.key)
 	})
-	select {
-	case <-r.Elected:
-	default:
+	if !r.Leading() {
+		r.announced = nil // a later leadership begins anew
 		return
 	}
 	r.announced = say(faults, r.announced, func(f fault) {
