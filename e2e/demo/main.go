@@ -17,9 +17,10 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	d := &demo{out: newPrinter(os.Stdout)}
-	if err := d.run(ctx, os.Getenv("DEMO_KEEP") != ""); err != nil {
+	err := d.run(ctx, os.Getenv("DEMO_KEEP") != "")
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -59,8 +60,8 @@ func (d *demo) run(ctx context.Context, keep bool) (err error) {
 }
 
 // kubectl runs a command that must work.
-func (d *demo) kubectl(ctx context.Context, input string, args ...string) (string, error) {
-	stdout, stderr, err := d.lab.Kubectl(ctx, input, args...)
+func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
+	stdout, stderr, err := d.lab.Kubectl(ctx, "", args...)
 	if err != nil {
 		return "", fmt.Errorf("kubectl %s: %s", strings.Join(args, " "), stderr)
 	}
@@ -75,7 +76,7 @@ func (d *demo) policy(ctx context.Context) error {
 	}
 	d.out.document(string(text))
 	d.out.command("kubectl apply -f manifests/samples/policy-orders.yaml")
-	_, err = d.kubectl(ctx, "", "apply", "-f", "manifests/samples/policy-orders.yaml")
+	_, err = d.kubectl(ctx, "apply", "-f", "manifests/samples/policy-orders.yaml")
 	return err
 }
 
@@ -94,7 +95,7 @@ func (d *demo) pod(ctx context.Context) error {
 func (d *demo) namespace(ctx context.Context) error {
 	d.out.chapter("The label on a Namespace, and a Pod in it that says nothing")
 	d.out.command("kubectl apply -f manifests/samples/namespace.yaml")
-	if _, err := d.kubectl(ctx, "", "apply", "-f", "manifests/samples/namespace.yaml"); err != nil {
+	if _, err := d.kubectl(ctx, "apply", "-f", "manifests/samples/namespace.yaml"); err != nil {
 		return err
 	}
 	if err := d.lab.EnsureDefaultAccount(ctx, "shop"); err != nil {
@@ -112,10 +113,10 @@ func (d *demo) beforeAfter(ctx context.Context, file, kind, namespace, name, wan
 		return err
 	}
 	d.out.command("kubectl apply -f " + file)
-	if _, err := d.kubectl(ctx, "", "apply", "-f", file); err != nil {
+	if _, err := d.kubectl(ctx, "apply", "-f", file); err != nil {
 		return err
 	}
-	after, err := d.kubectl(ctx, "", "-n", namespace, "get", kind, name, "-o", "json")
+	after, err := d.kubectl(ctx, "-n", namespace, "get", kind, name, "-o", "json")
 	if err != nil {
 		return err
 	}
@@ -163,7 +164,7 @@ func (d *demo) mistakes(ctx context.Context) error {
 		d.out.document(m.manifest)
 		_, stderr, err := d.lab.Kubectl(ctx, m.manifest, "create", "-f", "-")
 		if err == nil || !strings.Contains(stderr, m.want) {
-			return fmt.Errorf("%s: expected a refusal with %q, got %v %s", m.title, m.want, err, stderr)
+			return fmt.Errorf("%s: expected a refusal with %q, got: %s", m.title, m.want, stderr)
 		}
 		d.out.refusal(stderr)
 		d.done = append(d.done, m.claim)

@@ -2,7 +2,6 @@ package admission
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
@@ -20,7 +19,9 @@ func readContainers(r *reader) ([]inject.Container, error) {
 			case "name":
 				c.Name, err = r.str()
 			case "env":
-				c.HasEnv, err = r.list(func() error { return readEnv(r, &c) })
+				first := len(r.env)
+				c.HasEnv, err = r.list(func() error { return readEnv(r) })
+				c.Env = r.env[first:len(r.env):len(r.env)]
 			case "volumeMounts":
 				c.HasMounts, err = r.list(func() error { return readMount(r, &c) })
 			default:
@@ -36,7 +37,7 @@ func readContainers(r *reader) ([]inject.Container, error) {
 
 // readEnv reads one entry. Most are a name and a literal as API servers write
 // them, and such an entry is cut apart instead of walked: a Pod has many.
-func readEnv(r *reader, c *inject.Container) error {
+func readEnv(r *reader) error {
 	raw, err := r.raw()
 	if err != nil {
 		return err
@@ -45,10 +46,7 @@ func readEnv(r *reader, c *inject.Container) error {
 	if !plain {
 		err = r.nested(raw, func(r *reader) error { return walkEnv(r, &entry) })
 	}
-	if len(c.Env) == cap(c.Env) && len(c.Env) > 0 {
-		c.Env = slices.Grow(c.Env, 3*len(c.Env)) // entries are large and come by the dozen
-	}
-	c.Env = append(c.Env, entry)
+	r.env = append(r.env, entry)
 	return err
 }
 

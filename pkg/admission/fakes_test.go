@@ -156,7 +156,7 @@ func (s podShape) managedFields() string {
 		}
 		fmt.Fprintf(&b, `"k:{\"name\":\"app-%d\"}":{".":{},"f:args":{},"f:env":{".":{}`, i)
 		for j := range s.env {
-			fmt.Fprintf(&b, `,"k:{\"name\":\"APP_SETTING_%02d\"}":{".":{},"f:name":{},"f:value":{},"f:valueFrom":{".":{},"f:fieldRef":{}}}`, j)
+			fmt.Fprintf(&b, `,"k:{\"name\":\"APP_SETTING_%02d\"}":{".":{},"f:name":{},"f:value":{},"f:valueFrom":{".":{},"f:configMapKeyRef":{},"f:fieldRef":{".":{},"f:apiVersion":{},"f:fieldPath":{}}}}`, j)
 		}
 		b.WriteString(`},"f:image":{},"f:imagePullPolicy":{},"f:name":{},"f:resources":{".":{},"f:limits":{".":{},"f:memory":{}}}}`)
 	}

@@ -128,7 +128,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, entry Entry) (res
 	}
 	defer s.requests.Release(1)
 	t := s.service.target(entry)
-	rev, err := readReview(body, t)
+	rev, err := readReview(buffers, t)
 	switch {
 	case err != nil:
 		return s.refuse(w, &refusal{http.StatusBadRequest, decide.ReasonMalformedRequest, "malformed AdmissionReview: " + err.Error()})
@@ -150,6 +150,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, entry Entry) (res
 // scratch is the memory of one request, used again for the next.
 type scratch struct {
 	body, patch, answer []byte
+	env                 []inject.EnvVar
 }
 
 // maxRecycled keeps a rare large body from being held for ever; a typical Pod has
@@ -157,7 +158,7 @@ type scratch struct {
 const maxRecycled = 256 << 10
 
 func (s *Server) recycle(buffers *scratch) {
-	if cap(buffers.body)+cap(buffers.patch)+cap(buffers.answer) <= 2*maxRecycled {
+	if cap(buffers.body)+cap(buffers.patch)+cap(buffers.answer) <= 2*maxRecycled && cap(buffers.env) <= maxRecycled/64 {
 		s.scratch.Put(buffers)
 	}
 }

@@ -60,8 +60,8 @@ func patched(tb testing.TB, object string, response *admissionv1.AdmissionRespon
 // takes neither every repeated key nor every empty name that the reader lets pass
 // in parts that it does not look into.
 func applies(document []byte) bool {
-	var any struct {
+	var pod struct {
 		Metadata, Spec map[string]json.RawMessage
 	}
-	return json.Unmarshal(document, &any) == nil && any.Metadata != nil && any.Spec != nil
+	return json.Unmarshal(document, &pod) == nil && pod.Metadata != nil && pod.Spec != nil
 }

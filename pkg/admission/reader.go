@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
 )
 
 // reader walks a JSON document once and strictly: invalid UTF-8, trailing data,
@@ -24,6 +26,8 @@ type reader struct {
 	text string
 	// elements of lists that were read so far.
 	elements int
+	// env holds the env entries of all containers, one behind the other.
+	env []inject.EnvVar
 }
 
 // Bounds of what is made of a body: a Pod that a cluster can run has far fewer, and
@@ -37,19 +41,26 @@ var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(&bytes.Buf
 
 // read calls top with a reader over body, which must hold one value and no more.
 func read(body []byte, top func(*reader) error) error {
+	_, err := readInto(body, nil, top)
+	return err
+}
+
+// readInto is read with memory for env entries, which it returns for the next time.
+func readInto(body []byte, env []inject.EnvVar, top func(*reader) error) ([]inject.EnvVar, error) {
 	decoder, _ := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(decoder)
 	decoder.Reset(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
 	// The strings that are read are parts of body, not copies: nobody may keep one
 	// beyond the request that body belongs to.
 	r := &reader{decoder: decoder, text: unsafe.String(unsafe.SliceData(body), len(body))} //nolint:gosec // see above
+	r.env = env[:0]
 	if err := top(r); err != nil {
-		return err
+		return r.env, err
 	}
 	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more behind the document")
+		return r.env, errors.New("there is more behind the document")
 	}
-	return nil
+	return r.env, nil
 }
 
 // nested walks a part of the document that was read raw.

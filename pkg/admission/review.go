@@ -26,12 +26,14 @@ const (
 	maxUID = 128
 )
 
-// readReview reads a whole AdmissionReview, the objects into t.
-func readReview(body []byte, t target) (review, error) {
+// readReview reads a whole AdmissionReview, the objects into t, with memory that is
+// used again.
+func readReview(s *scratch, t target) (review, error) {
 	var rev review
 	var kind, version string
 	requested := false
-	err := read(body, func(r *reader) error {
+	var err error
+	s.env, err = readInto(s.body, s.env, func(r *reader) error {
 		exists, err := r.object(func(key string) (err error) {
 			switch key {
 			case "kind":

@@ -19,12 +19,14 @@ type wanted struct {
 	name  string
 	value EnvValue
 	rule  rule
+	entry []byte // the JSON of the env entry, the same in each container
 }
 
 // desired is what a policy asks of one Pod.
 type desired struct {
 	env        []wanted
-	region     EnvValue // both region keys, which are reconciled as a pair
+	region     EnvValue  // of both region keys, which are reconciled as a pair
+	regions    [2]wanted // AWS_DEFAULT_REGION and AWS_REGION
 	audience   string
 	expiration int64
 }
@@ -32,32 +34,39 @@ type desired struct {
 // desire lists what is to be in each injected container. The order is the order
 // in which missing variables are appended.
 func desire(p *policy.Policy, pod *PodView, expiration int64) desired {
-	text := func(s string) EnvValue { return EnvValue{Text: s} }
 	tokenFile := v1alpha1.TokenFile
 	if pod.Windows() {
 		tokenFile = v1alpha1.TokenFileWindows
 	}
-	env := []wanted{
-		{v1alpha1.EnvSTSRegionalEndpoints, text("regional"), preference},
-		{v1alpha1.EnvRoleARN, text(p.Role.String()), identity},
-		{v1alpha1.EnvTokenFile, text(tokenFile), identity},
-		{v1alpha1.EnvRoleSessionName, sessionName(pod.Name), preference},
-		{p.Env.BucketName, text(p.Bucket), identity},
-		{p.Env.BucketRegion, text(p.Region), preference},
-	}
+	env := make([]wanted, 0, 10)
+	want := func(name, text string, rule rule) { env = append(env, newWanted(name, EnvValue{Text: text}, rule)) }
+	want(v1alpha1.EnvSTSRegionalEndpoints, "regional", preference)
+	want(v1alpha1.EnvRoleARN, p.Role.String(), identity)
+	want(v1alpha1.EnvTokenFile, tokenFile, identity)
+	env = append(env, newWanted(v1alpha1.EnvRoleSessionName, sessionName(pod.Name), preference))
+	want(p.Env.BucketName, p.Bucket, identity)
+	want(p.Env.BucketRegion, p.Region, preference)
 	if p.Prefix != "" {
-		env = append(env, wanted{p.Env.BucketPrefix, text(p.Prefix), preference})
+		want(p.Env.BucketPrefix, p.Prefix, preference)
 	}
 	if p.InstanceMetadata == v1alpha1.InstanceMetadataDeny {
-		env = append(env, wanted{v1alpha1.EnvMetadataDisabled, text("true"), metadata})
+		want(v1alpha1.EnvMetadataDisabled, "true", metadata)
 	}
 	if p.Endpoints.S3 != "" {
-		env = append(env, wanted{v1alpha1.EnvEndpointS3, text(p.Endpoints.S3), preference})
+		want(v1alpha1.EnvEndpointS3, p.Endpoints.S3, preference)
 	}
 	if p.Endpoints.STS != "" {
-		env = append(env, wanted{v1alpha1.EnvEndpointSTS, text(p.Endpoints.STS), preference})
+		want(v1alpha1.EnvEndpointSTS, p.Endpoints.STS, preference)
 	}
-	return desired{env: env, region: text(p.Region), audience: p.Audience, expiration: expiration}
+	region := EnvValue{Text: p.Region}
+	return desired{
+		env: env, audience: p.Audience, expiration: expiration, region: region,
+		regions: [2]wanted{newWanted(v1alpha1.EnvDefaultRegion, region, preference), newWanted(v1alpha1.EnvRegion, region, preference)},
+	}
+}
+
+func newWanted(name string, value EnvValue, rule rule) wanted {
+	return wanted{name: name, value: value, rule: rule, entry: envEntry(name, value)}
 }
 
 // record is the env part of the status annotation.

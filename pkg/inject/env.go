@@ -3,6 +3,7 @@ package inject
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
@@ -15,6 +16,8 @@ type EnvEdit struct {
 	Value  EnvValue
 	Index  int // of the entry to set or remove; appendEnv for a new one
 	Remove bool
+
+	entry []byte // the JSON of a new entry, where it is rendered already
 }
 
 const appendEnv = -1
@@ -25,12 +28,23 @@ type envReconciler struct {
 	want   desired
 	owner  ownership
 	found  *findings
-	static []string // names of static credentials
+	static []string  // names of static credentials
+	fresh  []EnvEdit // for a container that sets none of the variables
 }
 
 // container returns the edits for one container, in the order: set, append, then
 // remove from the highest index down, so that no index moves before it is used.
 func (r *envReconciler) container(c *Container) []EnvEdit {
+	if !r.concerns(c) {
+		if r.fresh == nil {
+			nothing := &Container{}
+			r.fresh = r.regions(make([]EnvEdit, 0, len(r.want.env)+2), nothing)
+			for i := range r.want.env {
+				r.fresh = r.variable(r.fresh, nothing, &r.want.env[i])
+			}
+		}
+		return r.fresh
+	}
 	r.staticCredentials(c)
 	edits := r.regions(make([]EnvEdit, 0, len(r.want.env)+2), c)
 	for i := range r.want.env {
@@ -41,6 +55,15 @@ func (r *envReconciler) container(c *Container) []EnvEdit {
 		slices.SortStableFunc(edits, removalsLast)
 	}
 	return edits
+}
+
+// concerns says whether c sets any variable that is written, refused or left over.
+// Most containers set none, and all of those get the same edits.
+func (r *envReconciler) concerns(c *Container) bool {
+	names := &r.policy.Env
+	return len(r.owner.status.Env) > 0 || slices.ContainsFunc(c.Env, func(e EnvVar) bool {
+		return strings.HasPrefix(e.Name, "AWS_") || e.Name == names.BucketName || e.Name == names.BucketRegion || e.Name == names.BucketPrefix
+	})
 }
 
 func removalsLast(a, b EnvEdit) int {
@@ -59,7 +82,7 @@ func (r *envReconciler) variable(edits []EnvEdit, c *Container, want *wanted) []
 	i := c.last(want.name)
 	switch {
 	case i < 0:
-		return append(edits, EnvEdit{Name: want.name, Value: want.value, Index: appendEnv})
+		return append(edits, EnvEdit{Name: want.name, Value: want.value, Index: appendEnv, entry: want.entry})
 	case c.Env[i].Value == want.value:
 		return duplicates(edits, c, want.name, i)
 	case r.owner.replaceable(c, i) || sameSwitch(want, c.Env[i].Value):
@@ -102,11 +125,11 @@ func (r *envReconciler) regions(edits []EnvEdit, c *Container) []EnvEdit {
 			users = c.Env[i].Value
 		}
 	}
-	for _, name := range names {
+	for at, name := range names {
 		i := c.last(name)
 		switch {
 		case users.Empty():
-			edits = r.variable(edits, c, &wanted{name, r.want.region, preference})
+			edits = r.variable(edits, c, &r.want.regions[at])
 		case i < 0:
 			edits = append(edits, EnvEdit{Name: name, Value: users, Index: appendEnv})
 		case c.Env[i].Value.Empty():

@@ -24,9 +24,8 @@ func (p *Plan) Operations(view *PodView) []patch.Operation {
 		count += len(edit.Env) + 1
 	}
 	operations := append(make([]patch.Operation, 0, count), p.Volume.operations(view)...)
-	entries := map[EnvEdit][]byte{} // most containers get the same entries
 	for _, edit := range p.Containers {
-		operations = edit.operations(operations, view, entries)
+		operations = edit.operations(operations, view)
 	}
 	metadata := patch.Pointer("/metadata")
 	operations = append(operations, mapOperations(metadata.Child("labels"), view.HasLabels, p.Labels)...)
@@ -57,7 +56,7 @@ func (v VolumeEdit) operations(view *PodView) []patch.Operation {
 	return operations
 }
 
-func (e ContainerEdit) operations(operations []patch.Operation, view *PodView, entries map[EnvEdit][]byte) []patch.Operation {
+func (e ContainerEdit) operations(operations []patch.Operation, view *PodView) []patch.Operation {
 	at := patch.Pointer("/spec/" + e.List).Index(e.Index)
 	c := &view.containers(e.List)[e.Index]
 	appended := make([][]byte, 0, len(e.Env))
@@ -66,10 +65,9 @@ func (e ContainerEdit) operations(operations []patch.Operation, view *PodView, e
 		switch {
 		case edit.Remove:
 		case edit.Index == appendEnv:
-			entry, rendered := entries[edit]
-			if !rendered {
-				entry = envEntry(edit)
-				entries[edit] = entry
+			entry := edit.entry
+			if entry == nil {
+				entry = envEntry(edit.Name, edit.Value)
 			}
 			appended = append(appended, entry)
 		default:
@@ -122,16 +120,16 @@ func appendToList(operations []patch.Operation, at patch.Pointer, exists bool, v
 }
 
 // envEntry is the JSON of an env entry as the API server would write it.
-func envEntry(edit EnvEdit) []byte {
-	entry := make([]byte, 0, 64+len(edit.Name)+len(edit.Value.Text))
+func envEntry(name string, value EnvValue) []byte {
+	entry := make([]byte, 0, 64+len(name)+len(value.Text))
 	entry = append(entry, `{"name":`...)
-	entry = patch.AppendString(entry, edit.Name)
-	if edit.Value.literal() {
+	entry = patch.AppendString(entry, name)
+	if value.literal() {
 		entry = append(entry, `,"value":`...)
-		entry = patch.AppendString(entry, edit.Value.Text)
+		entry = patch.AppendString(entry, value.Text)
 	} else {
 		entry = append(entry, `,"valueFrom":`...)
-		entry = append(entry, edit.Value.from()...)
+		entry = append(entry, value.from()...)
 	}
 	return append(entry, '}')
 }

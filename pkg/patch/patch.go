@@ -45,6 +45,8 @@ func Remove(path Pointer) Operation { return Operation{Path: path} }
 // Append appends the JSON of the operations to dst.
 func Append(dst []byte, operations []Operation) []byte {
 	dst = append(dst, '[')
+	var last Pointer // many operations in a row append to one list
+	var from, to int // where its quoted form stands in dst
 	for i, operation := range operations {
 		if i > 0 {
 			dst = append(dst, ',')
@@ -54,7 +56,13 @@ func Append(dst []byte, operations []Operation) []byte {
 			dst = AppendString(dst, string(operation.Path))
 		} else {
 			dst = append(dst, `{"op":"add","path":`...)
-			dst = AppendString(dst, string(operation.Path))
+			if i > 0 && operation.Path == last && to > 0 {
+				dst = append(dst, dst[from:to]...)
+			} else {
+				last, from = operation.Path, len(dst)
+				dst = AppendString(dst, string(operation.Path))
+				to = len(dst)
+			}
 			dst = append(dst, `,"value":`...)
 			dst = append(dst, operation.Value...)
 		}
