@@ -29,7 +29,7 @@ test: unit e2e ## run all tests
 
 .PHONY: unit
 unit: $(BIN)/gotestsum ## unit and property tests, in seconds
-	@$(BIN)/gotestsum --format pkgname --format-hide-empty-pkg -- ./pkg/... ./cmd/... ./e2e/docs/...
+	@$(BIN)/gotestsum --format pkgname --format-hide-empty-pkg -- ./pkg/... ./cmd/...
 
 .PHONY: race
 race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Pods (needs a C compiler)

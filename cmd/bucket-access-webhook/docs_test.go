@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
+	"github.com/bucket-access/bucket-access-webhook/pkg/metrics"
+)
+
+// TestTheReadmeIsInStep: its tables name every flag, reason, entry, variable and metric.
+func TestTheReadmeIsInStep(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := func(kind, name string) {
+		if !bytes.Contains(text, []byte("`"+name+"`")) {
+			t.Errorf("README names no %s %s", kind, name)
+		}
+	}
+	set := flag.NewFlagSet("", flag.ContinueOnError)
+	for _, g := range (&options{}).groups() {
+		g.bind(set)
+	}
+	set.VisitAll(func(f *flag.Flag) { has("flag", "--"+f.Name) })
+	for _, reason := range decide.Reasons() {
+		has("reason", string(reason))
+	}
+	for _, reason := range inject.WarningReasons() {
+		has("warning", string(reason))
+	}
+	for _, entry := range admission.Entries() {
+		has("entry", string(entry))
+	}
+	for _, name := range v1alpha1.InjectedEnv() {
+		has("variable", name)
+	}
+	registry := prometheus.NewRegistry()
+	metrics.New(registry)
+	families, err := registry.Gather()
+	if err != nil || len(families) == 0 {
+		t.Fatal(families, err)
+	}
+	for _, family := range families {
+		has("metric", family.GetName())
+	}
+}
+
+func TestTheCommandLine(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"help":                {[]string{"--help"}, 0, "Availability:"},
+		"version":             {[]string{"--version"}, 0, ""},
+		"an unknown flag":     {[]string{"--colour"}, 2, "flag provided but not defined: -colour"},
+		"no namespace":        {[]string{"--namespace="}, 2, "--namespace is missing"},
+		"an argument":         {[]string{"--namespace=x", "serve"}, 2, `unexpected argument "serve"`},
+		"an old TLS version":  {[]string{"--namespace=x", "--tls-min-version=1.0"}, 2, "must be 1.2 or 1.3"},
+		"limits that clash":   {[]string{"--namespace=x", "--max-in-flight-bytes=1"}, 2, "must not be less than --max-request-bytes"},
+		"a lease that ends":   {[]string{"--namespace=x", "--leader-election-lease-duration=1s"}, 2, "must be more than"},
+		"no kubeconfig there": {[]string{"--namespace=x", "--kubeconfig=/nowhere"}, 1, "no access to a cluster"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			if code := run(t.Context(), test.args, io.Discard, &stderr); code != test.code || !strings.Contains(stderr.String(), test.want) {
+				t.Fatalf("code %d: %s", code, stderr.String())
+			}
+		})
+	}
+}
