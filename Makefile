@@ -52,7 +52,6 @@ fuzz: ## fuzz every target for FUZZTIME each
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## golangci-lint with the strict configuration
 	@$(BIN)/golangci-lint run ./...
-	@cd e2e/kube && $(BIN)/golangci-lint run --config ../../.golangci.yml ./...
 
 .PHONY: verify
 verify: ## what is generated or formatted is as it would be made anew
