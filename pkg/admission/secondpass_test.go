@@ -2,6 +2,7 @@ package admission
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -45,7 +46,10 @@ func TestAnImpliedRequestThatIsUnmetInTheSecondPassIsTakenBack(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &document); err != nil {
 			t.Fatal(err)
 		}
-		out, _ := json.Marshal(document)
+		out, err := json.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
+		}
 		return string(out)
 	}
 	gotText, wantText := canonical(patched(t, again, second)), canonical(withSidecar(t, before, profile))
@@ -61,7 +65,7 @@ func TestATimeoutOfTheAPIServerIsHonoured(t *testing.T) {
 		"?timeout=2s": 1800 * time.Millisecond, "?timeout=30s": 10 * time.Second, "": 10 * time.Second, "?timeout=soon": 10 * time.Second,
 		"?timeout=-1s": 10 * time.Second,
 	} {
-		if got := server.timeout(httptest.NewRequest("POST", "/mutate/pods"+query, nil)); got != want {
+		if got := server.timeout(httptest.NewRequest(http.MethodPost, "/mutate/pods"+query, nil)); got != want {
 			t.Errorf("%s: %s", query, got)
 		}
 	}
