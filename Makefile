@@ -45,7 +45,7 @@ bench: ## measure; medians of BENCHCOUNT runs
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)
-	@for target in admission:FuzzReview admission:FuzzPatch policy:FuzzParse iam:FuzzLike; do \
+	@for target in admission:FuzzReview admission:FuzzPatch policy:FuzzParse iam:FuzzLike iam:FuzzTrust; do \
 	  echo "== $$target"; go test ./pkg/$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) | grep -v '^fuzz: elapsed'; \
 	done
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
@@ -100,4 +101,19 @@ func (s Subjects) In(namespace string) (names []string, others int) {
 		}
 	}
 	return names, others
+}
+
+// TrustPolicy is the trust policy of the role in the bucket's account, for clusters
+// with these token issuers.
+func (p *Policy) TrustPolicy(issuers ...string) (iam.Document, error) {
+	document, err := iam.TrustPolicy(iam.Trust{Role: p.Role, Issuers: issuers, Audience: p.Audience, Subjects: p.Subjects.All()})
+	if err != nil {
+		return iam.Document{}, fmt.Errorf("trust policy of %q: %w", p.Name, err)
+	}
+	return document, nil
+}
+
+// Grant is what the role may do with the bucket.
+func (p *Policy) Grant() iam.Grant {
+	return iam.Grant{Role: p.Role, Bucket: p.Bucket, Region: p.Region, Prefix: p.Prefix, Actions: p.Actions, KMSKeyARN: p.KMSKeyARN}
 }
