@@ -50,7 +50,7 @@ func ParseRegion(s string) (string, error) {
 
 // ParseAudience checks a token's audience: IAM keeps client IDs of 1 to 255 characters.
 func ParseAudience(s string) (string, error) {
-	if !audiencePattern.MatchString(s) {
+	if !audiencePattern.MatchString(s) || strings.Contains(s, "${") { // which IAM would fill in
 		return "", errors.New("is no audience: 1 to 255 printable ASCII characters without spaces")
 	}
 	return s, nil

@@ -57,7 +57,7 @@ func validate(
 	parsed(v, "endpoints.sts", doc.Endpoints.STS, false, iam.ParseEndpoint)
 	v.subjects(doc.Subjects)
 	v.prefix("prefix", doc.Prefix)
-	v.prefix("reader.probeKey", doc.Reader.ProbeKey)
+	v.reader(doc)
 	v.actions(doc.Actions)
 	v.env(doc.Env)
 	oneOf(v, "staticCredentials", doc.StaticCredentials, v1alpha1.StaticCredentialsDeny, v1alpha1.StaticCredentialsWarn)
@@ -146,16 +146,38 @@ func (v *validator) subjectPart(at *field.Path, name string, form *regexp.Regexp
 	}
 }
 
-// prefix checks an object key or its beginning. '*', '?' and "${" would be taken
-// as wildcards and variables by the generated IAM documents.
-func (v *validator) prefix(name, prefix string) {
+// key checks an object's key, or its beginning.
+func (v *validator) key(name, key string) {
 	switch {
-	case len(prefix) > 1024:
+	case len(key) > 1024:
 		v.fail(field.TooLong(v.at(name), "", 1024))
-	case !utf8.ValidString(prefix) || strings.ContainsFunc(prefix, unicode.IsControl):
-		v.fail(field.Invalid(v.at(name), prefix, "must be UTF-8 without control characters"))
+	case !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl):
+		v.fail(field.Invalid(v.at(name), key, "must be UTF-8 without control characters"))
+	}
+}
+
+// prefix checks a prefix that stands in IAM documents: '*', '?' and "${" would be taken
+// as wildcards and variables there, and IAM takes no character beyond U+00FF
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
+func (v *validator) prefix(name, prefix string) {
+	v.key(name, prefix)
+	switch {
+	case strings.ContainsFunc(prefix, func(r rune) bool { return r > 0xff }):
+		v.fail(field.Invalid(v.at(name), prefix, "has characters beyond U+00FF, which IAM takes in no policy document"))
 	case strings.ContainsAny(prefix, "*?") || strings.Contains(prefix, "${"):
 		v.fail(field.Invalid(v.at(name), prefix, "is literal: '*', '?' and '${' would be wildcards and variables in IAM; leave them out"))
+	}
+}
+
+// reader checks that the demo reader can prove access with what the policy allows.
+func (v *validator) reader(doc v1alpha1.BucketAccessPolicy) {
+	key := doc.Reader.ProbeKey
+	v.key("reader.probeKey", key)
+	switch {
+	case key != "" && !strings.HasPrefix(key, doc.Prefix):
+		v.fail(field.Invalid(v.at("reader.probeKey"), key, fmt.Sprintf("is outside of the policy's prefix %q, so it can't be read", doc.Prefix)))
+	case key == "" && doc.Reader.Inject && !slices.Contains(doc.Actions, "s3:ListBucket"):
+		v.fail(field.Required(v.at("reader.probeKey"), "without s3:ListBucket in actions the reader proves access by an object: name one"))
 	}
 }
 
