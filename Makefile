@@ -6,7 +6,6 @@ SHELL       := /bin/bash
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 BIN      := $(CURDIR)/bin
 KUBE     := $(BIN)/kube
-WEBHOOK  := $(BIN)/bucket-access-webhook
 # The components of Kubernetes that are linked to the one binary, e2e/kube.
 KUBE_COMPONENTS := kube-apiserver etcd kubectl
 FUZZTIME ?= 20s
@@ -20,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) | if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
 
 .PHONY: demo
-demo: kube build ## show the main job on a real API server (DEMO_KEEP=1 leaves it running)
+demo: kube account-b build ## show the main job on a real API server (DEMO_KEEP=1 leaves it running)
 	@go run ./e2e/demo
 
 .PHONY: test
@@ -36,8 +35,8 @@ race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Po
 	@CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --format-hide-empty-pkg -- -race -short ./pkg/... ./cmd/...
 
 .PHONY: e2e
-e2e: kube build $(BIN)/gotestsum ## the end-to-end suite on a real kube-apiserver and etcd
-	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 20m ./e2e/suite
+e2e: kube account-b build tofu $(BIN)/gotestsum ## the end-to-end suite on a real kube-apiserver and etcd, with a real S3, IAM and STS
+	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 20m -p 1 ./e2e/terraform ./e2e/suite
 
 .PHONY: bench
 bench: ## measure; medians of BENCHCOUNT runs
@@ -45,7 +44,7 @@ bench: ## measure; medians of BENCHCOUNT runs
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)
-	@for target in admission:FuzzReview admission:FuzzPatch policy:FuzzParse iam:FuzzLike iam:FuzzTrust; do \
+	@for target in admission:FuzzReview admission:FuzzPatch policy:FuzzParse iam:FuzzLike iam:FuzzTrust reader:FuzzKey; do \
 	  echo "== $$target"; go test ./pkg/$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) | grep -v '^fuzz: elapsed'; \
 	done
 
@@ -58,8 +57,8 @@ verify: ## what is generated or formatted is as it would be made anew
 	@hack/verify.sh
 
 .PHONY: build
-build: ## build the webhook into bin/
-	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(WEBHOOK) ./cmd/bucket-access-webhook
+build: ## build the webhook and the reader into bin/
+	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/ ./cmd/...
 
 .PHONY: kube
 kube: $(KUBE)/kube ## build kube-apiserver, etcd and kubectl from modules, once (minutes)
@@ -67,6 +66,20 @@ kube: $(KUBE)/kube ## build kube-apiserver, etcd and kubectl from modules, once 
 
 $(KUBE)/kube: e2e/kube/main.go e2e/kube/go.mod e2e/kube/go.sum hack/build-kube.sh
 	@hack/build-kube.sh $@
+
+.PHONY: account-b
+account-b: $(BIN)/versitygw ## build the S3, IAM and STS of the tests' Account B, once (a minute)
+
+$(BIN)/versitygw: e2e/accountb/go.mod e2e/accountb/go.sum
+	@echo "building versitygw, the tests' S3, IAM and STS (a minute, once)"
+	@cd e2e/accountb && go build -trimpath -ldflags "-s -w" -o $@ github.com/versity/versitygw/cmd/versitygw
+
+.PHONY: tofu
+tofu: $(BIN)/tofu ## build OpenTofu from its module, once (four minutes)
+
+$(BIN)/tofu: e2e/tofu/go.mod e2e/tofu/go.sum
+	@echo "building OpenTofu (four minutes, once)"
+	@cd e2e/tofu && go build -trimpath -ldflags "-s -w" -o $@ github.com/opentofu/opentofu/cmd/tofu
 
 $(BIN)/golangci-lint: tools/go.mod
 	@echo "building golangci-lint (two minutes, once)"

@@ -15,10 +15,10 @@ import (
 const module = "github.com/bucket-access/bucket-access-webhook/pkg/"
 
 // order is the direction of imports: a package imports only what stands before it.
-var order = []string{"api/v1alpha1", "iam", "patch", "policy", "decide", "inject", "admission", "metrics", "watch", "certs", "reconcile"}
+var order = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject", "admission", "metrics", "watch", "certs", "reconcile", "reader"}
 
 // pure packages have no client, no clock, no logger, no counter.
-var pure = []string{"api/v1alpha1", "iam", "patch", "policy", "decide", "inject"}
+var pure = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	for i, name := range order {

@@ -1,0 +1,97 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
+)
+
+// clients are the AWS SDK's, on its default chain: what works here works in any
+// application of the Pod that uses an SDK.
+type clients struct {
+	s3          *s3.Client
+	sts         *sts.Client
+	credentials aws.CredentialsProvider // guarded: web identity or an error
+	unguarded   aws.CredentialsProvider // whatever the default chain finds
+}
+
+// renewBefore is how long before its end a session is renewed, so that no request is
+// signed with one that ends on the way. STS's shortest session has 15 minutes.
+const renewBefore = time.Minute
+
+func newClients(ctx context.Context, c *Config, transport http.RoundTripper) (*clients, error) {
+	options := []func(*config.LoadOptions) error{
+		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore }),
+	}
+	if transport != nil {
+		options = append(options, config.WithHTTPClient(&http.Client{Transport: transport}))
+	} else {
+		options = append(options, config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			// As many idle connections as transfers: else each transfer dials anew.
+			t.MaxIdleConns, t.MaxIdleConnsPerHost = c.MaxTransfers, c.MaxTransfers
+			t.ResponseHeaderTimeout = c.IdleTimeout
+			t.ReadBufferSize = 64 << 10
+		})))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("loading the AWS SDK's configuration: %w", err)
+	}
+	unguarded := loaded.Credentials
+	loaded.Credentials = guard{unguarded}
+	return &clients{
+		s3: s3.NewFromConfig(loaded, func(o *s3.Options) { o.DisableLogOutputChecksumValidationSkipped = true }),
+		// GetCallerIdentity is asked of the same endpoint that gives the session.
+		sts:         sts.NewFromConfig(loaded),
+		credentials: loaded.Credentials, unguarded: unguarded,
+	}, nil
+}
+
+// guard lets no credentials through but those of web identity: what is proven here is
+// the role's access, not a node's or a key's.
+type guard struct{ aws.CredentialsProvider }
+
+func (g guard) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	found, err := g.CredentialsProvider.Retrieve(ctx)
+	if err == nil && found.Source != stscreds.WebIdentityProviderName {
+		return aws.Credentials{}, &foreignCredentials{source: found.Source}
+	}
+	return found, err
+}
+
+// foreignCredentials are of another source than web identity.
+type foreignCredentials struct{ source string }
+
+func (e *foreignCredentials) Error() string {
+	return "the AWS SDK's default chain found credentials of " + e.source + " instead of web identity"
+}
+
+// cause tells where they come from.
+func (e *foreignCredentials) cause() diagnosis.Cause {
+	switch e.source {
+	case ec2rolecreds.ProviderName:
+		return diagnosis.NodeRole
+	case endpointcreds.ProviderName:
+		return diagnosis.ContainerCredentials
+	}
+	return diagnosis.StaticCredentials
+}
+
+func asForeign(err error) (*foreignCredentials, bool) {
+	var foreign *foreignCredentials
+	ok := errors.As(err, &foreign)
+	return foreign, ok
+}

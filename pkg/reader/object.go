@@ -1,0 +1,227 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
+)
+
+// object serves GET and HEAD of one object.
+func (s *Server) object(w http.ResponseWriter, r *http.Request, escaped string) {
+	key, wrong := s.config.parseKey(escaped)
+	switch {
+	case wrong != "":
+		s.refuse(w, r, diagnosis.Of(diagnosis.InvalidKey, s.facts(""), wrong))
+		return
+	case !s.config.inPrefix(key):
+		s.refuse(w, r, diagnosis.Of(diagnosis.OutsidePrefix, s.facts(key), ""))
+		return
+	}
+	select {
+	case s.transfers <- struct{}{}:
+		defer func() { <-s.transfers }()
+	default:
+		s.refuse(w, r, diagnosis.Of(diagnosis.Overloaded, s.facts(key), strconv.Itoa(cap(s.transfers))+" are under way"))
+		return
+	}
+	s.recorder.transfers.Inc()
+	defer s.recorder.transfers.Dec()
+	// The request's context ends when the client goes away, and the S3 call with it.
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if r.Method == http.MethodHead {
+		s.head(ctx, w, r, key)
+		return
+	}
+	answer, err := s.clients.s3.GetObject(ctx, getInput(s.config.Bucket, key, r.Header))
+	if err != nil {
+		s.failed(w, r, err, key)
+		return
+	}
+	defer answer.Body.Close()
+	length := aws.ToInt64(answer.ContentLength)
+	s.describe(w, r, key, described{
+		length: answer.ContentLength, etag: answer.ETag, modified: answer.LastModified, contentType: answer.ContentType,
+		encoding: answer.ContentEncoding, language: answer.ContentLanguage, contentRange: answer.ContentRange,
+	})
+	s.stream(w, r, answer.Body, length, cancel)
+}
+
+func (s *Server) head(ctx context.Context, w http.ResponseWriter, r *http.Request, key string) {
+	in := getInput(s.config.Bucket, key, r.Header)
+	answer, err := s.clients.s3.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: in.Bucket, Key: in.Key, Range: in.Range, IfMatch: in.IfMatch, IfNoneMatch: in.IfNoneMatch,
+		IfModifiedSince: in.IfModifiedSince, IfUnmodifiedSince: in.IfUnmodifiedSince,
+	})
+	if err != nil {
+		s.failed(w, r, err, key)
+		return
+	}
+	s.describe(w, r, key, described{
+		length: answer.ContentLength, etag: answer.ETag, modified: answer.LastModified, contentType: answer.ContentType,
+		encoding: answer.ContentEncoding, language: answer.ContentLanguage, contentRange: answer.ContentRange,
+	})
+}
+
+// getInput passes the range and the conditions on; S3 judges them.
+func getInput(bucket, key string, h http.Header) *s3.GetObjectInput {
+	text := func(name string) *string {
+		if value := h.Get(name); value != "" {
+			return &value
+		}
+		return nil
+	}
+	date := func(name string) *time.Time {
+		if t, err := http.ParseTime(h.Get(name)); err == nil {
+			return &t
+		}
+		return nil // a date that can't be read is ignored, as RFC 9110 has it
+	}
+	return &s3.GetObjectInput{
+		Bucket: &bucket, Key: &key, Range: text("Range"), IfMatch: text("If-Match"), IfNoneMatch: text("If-None-Match"),
+		IfModifiedSince: date("If-Modified-Since"), IfUnmodifiedSince: date("If-Unmodified-Since"),
+	}
+}
+
+// described is what S3 says of an object; nil where it says nothing.
+type described struct {
+	length                                              *int64
+	etag, contentType, encoding, language, contentRange *string
+	modified                                            *time.Time
+}
+
+// describe writes the header. Only what is named here is passed on: whoever wrote the
+// object chose its metadata.
+func (s *Server) describe(w http.ResponseWriter, r *http.Request, key string, d described) {
+	h := w.Header()
+	for name, value := range map[string]*string{
+		"ETag": d.etag, "Content-Encoding": d.encoding, "Content-Language": d.language, "Content-Range": d.contentRange,
+	} {
+		if text := aws.ToString(value); text != "" {
+			h.Set(name, text)
+		}
+	}
+	h.Set("Content-Type", "application/octet-stream")
+	if text := aws.ToString(d.contentType); text != "" {
+		h.Set("Content-Type", text)
+	}
+	if d.modified != nil {
+		h.Set("Last-Modified", d.modified.UTC().Format(http.TimeFormat))
+	}
+	if d.length != nil {
+		h.Set("Content-Length", strconv.FormatInt(*d.length, 10))
+	}
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("Cache-Control", "private, no-cache")
+	if r.URL.Query().Get("disposition") != "inline" {
+		name := key[strings.LastIndexByte(key, '/')+1:]
+		h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
+	}
+	status := http.StatusOK
+	if d.contentRange != nil {
+		status = http.StatusPartialContent
+	}
+	w.WriteHeader(status)
+}
+
+// chunk is what is copied at once; a transfer holds one.
+const chunk = 64 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+
+// stream copies the object. A client or an S3 that makes no progress for IdleTimeout is
+// given up. Whatever breaks, the connection is broken with it: a transfer that ends early
+// must never look like a whole one. The last bytes are sent only when the body has ended
+// as it should, its checksum included.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, body io.Reader, length int64, cancel context.CancelFunc) {
+	buffer, _ := chunks.Get().(*[chunk]byte)
+	defer chunks.Put(buffer)
+	control := http.NewResponseController(w)
+	idle := time.AfterFunc(s.config.IdleTimeout, cancel)
+	defer idle.Stop()
+	for sent := int64(0); sent < length; {
+		n, err := io.ReadFull(body, buffer[:min(chunk, length-sent)])
+		if err == nil && sent+int64(n) == length {
+			err = ended(body)
+		}
+		if err != nil {
+			s.broken(r, "S3", err)
+		}
+		// Not every writer has deadlines; this server's has.
+		_ = control.SetWriteDeadline(time.Now().Add(s.config.IdleTimeout))
+		if _, err := w.Write(buffer[:n]); err != nil {
+			s.broken(r, "client", err)
+		}
+		sent += int64(n)
+		s.recorder.bytes.Add(float64(n))
+		idle.Reset(s.config.IdleTimeout)
+	}
+}
+
+// ended says what is wrong with a body's end.
+func ended(body io.Reader) error {
+	n, err := body.Read(make([]byte, 1))
+	switch {
+	case n > 0:
+		return errors.New("the body is longer than announced")
+	case errors.Is(err, io.EOF):
+		return nil
+	}
+	return err
+}
+
+// broken ends the request by breaking its connection.
+func (s *Server) broken(r *http.Request, side string, err error) {
+	s.log.Warn("A transfer broke", "side", side, "error", innermost(err), "path", r.URL.Path)
+	panic(http.ErrAbortHandler)
+}
+
+// failed answers an error of S3, or of the chain before it. Conditions that do not hold
+// are no failures.
+func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error, key string) {
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // nobody is there to hear it
+	}
+	answer, answered := answerOf(err)
+	if answered && answer.Status == http.StatusNotModified {
+		if etag := notModifiedTag(err); etag != "" {
+			w.Header().Set("ETag", etag)
+		}
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	d := diagnose(err, s.facts(key))
+	if answered && answer.Code == "" {
+		d = byStatus(answer, s.facts(key), d)
+	}
+	if status := d.Cause.HTTPStatus(); status != http.StatusNotFound && status != http.StatusPreconditionFailed && status != http.StatusRequestedRangeNotSatisfiable {
+		s.prover.ask()
+	}
+	s.refuse(w, r, d)
+}
+
+// byStatus is for answers without a body, as HEAD's are: the status says what happened
+// but never why, so no cause is named that it does not prove.
+func byStatus(a diagnosis.Answer, f diagnosis.Facts, d diagnosis.Diagnosis) diagnosis.Diagnosis {
+	cause, ok := map[int]diagnosis.Cause{
+		http.StatusNotFound: diagnosis.KeyMissing, http.StatusForbidden: diagnosis.MissingOrNotGranted,
+		http.StatusPreconditionFailed: diagnosis.PreconditionFailed, http.StatusRequestedRangeNotSatisfiable: diagnosis.RangeNotSatisfiable,
+	}[a.Status]
+	if !ok {
+		return d
+	}
+	d = diagnosis.Of(cause, f, "HTTP "+strconv.Itoa(a.Status)+" without a body, which tells no cause; ask with GET")
+	d.Answer = &a
+	return d
+}
