@@ -70,6 +70,8 @@ func TestTheCommandLine(t *testing.T) {
 		"an old TLS version":  {[]string{"--namespace=x", "--tls-min-version=1.0"}, 2, "must be 1.2 or 1.3"},
 		"limits that clash":   {[]string{"--namespace=x", "--max-in-flight-bytes=1"}, 2, "must not be less than --max-request-bytes"},
 		"a lease that ends":   {[]string{"--namespace=x", "--leader-election-lease-duration=1s"}, 2, "must be more than"},
+		"no quantity":         {[]string{"--namespace=x", "--reader-memory-limit=much"}, 2, `--reader-memory-limit is "much"; it must be a positive quantity`},
+		"a request too large": {[]string{"--namespace=x", "--reader-memory-request=1Gi"}, 2, "must not be more than --reader-memory-limit"},
 		"no kubeconfig there": {[]string{"--namespace=x", "--kubeconfig=/nowhere"}, 1, "no access to a cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {

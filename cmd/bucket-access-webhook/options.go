@@ -23,6 +23,7 @@ type options struct {
 	availability  availabilityOptions
 	leadership    leaderOptions
 	observability observabilityOptions
+	reader        readerOptions
 	version       bool
 }
 
@@ -47,6 +48,10 @@ type availabilityOptions struct {
 	shutdownDelay time.Duration
 }
 
+type readerOptions struct {
+	image, cpuRequest, memoryRequest, memoryLimit string
+}
+
 type leaderOptions struct {
 	name                              string
 	lease, renewDeadline, retryPeriod time.Duration
@@ -66,7 +71,7 @@ type group struct {
 func (o *options) groups() []group {
 	return []group{
 		{"Serving", o.serving.bind}, {"Policies", o.policies.bind}, {"Cluster", o.cluster.bind},
-		{"Availability", o.availability.bind}, {"Leader election", o.leadership.bind}, {"Observability", o.observability.bind},
+		{"Demo reader", o.reader.bind}, {"Availability", o.availability.bind}, {"Leader election", o.leadership.bind}, {"Observability", o.observability.bind},
 	}
 }
 
@@ -172,6 +177,8 @@ func (o *options) validate(rest []string) []string {
 	check(o.availability.shutdownDelay >= 0, "--shutdown-delay must not be negative")
 	check(o.leadership.lease > o.leadership.renewDeadline && o.leadership.renewDeadline > o.leadership.retryPeriod,
 		"--leader-election-lease-duration must be more than -renew-deadline, and that more than -retry-period")
+	_, reader := o.reader.settings()
+	faults = append(faults, reader...)
 	return faults
 }
 

@@ -167,7 +167,10 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, log logr.Logger
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
 	}
-	service := &admission.Service{Cluster: cluster, Policies: policies, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience}
+	reader, _ := o.reader.settings() // checked with the command line
+	service := &admission.Service{
+		Cluster: cluster, Policies: policies, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience, Reader: reader,
+	}
 	server := admission.NewServer(service, o.availability.limits, recorder, log.WithName("admission"))
 	for _, entry := range admission.Entries() {
 		mgr.GetWebhookServer().Register(entry.Path(), server.Handler(entry))

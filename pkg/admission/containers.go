@@ -24,6 +24,16 @@ func readContainers(r *reader) ([]inject.Container, error) {
 				c.Env = r.env[first:len(r.env):len(r.env)]
 			case "volumeMounts":
 				c.HasMounts, err = r.list(func() error { return readMount(r, &c) })
+			case "ports":
+				c.Ports, err = r.raw()
+			case "livenessProbe":
+				c.Liveness, err = r.raw()
+			case "readinessProbe":
+				c.Readiness, err = r.raw()
+			case "startupProbe":
+				c.Startup, err = r.raw()
+			case "lifecycle":
+				c.Lifecycle, err = r.raw()
 			default:
 				err = r.skip()
 			}

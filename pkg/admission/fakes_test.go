@@ -97,7 +97,13 @@ func newFakes(tb testing.TB) (*Service, *fakeCluster, *fakePolicies) {
 		},
 	}
 	policies := &fakePolicies{snapshot: snapshotOf(tb, map[string]string{"orders": ordersPolicy})}
-	return &Service{Cluster: cluster, Policies: policies, Namespace: webhookNamespace, EKSAudience: "sts.amazonaws.com"}, cluster, policies
+	return &Service{
+		Cluster: cluster, Policies: policies, Namespace: webhookNamespace, EKSAudience: "sts.amazonaws.com",
+		Reader: inject.ReaderSettings{
+			Image: "registry.example.com/bucket-access-reader:v1", MemoryLimit: 64 << 20,
+			Resources: []byte(`{"requests":{"cpu":"10m","memory":"32Mi"},"limits":{"memory":"64Mi"}}`),
+		},
+	}, cluster, policies
 }
 
 // podShape is a synthetic Pod as a Deployment makes it, with managedFields.

@@ -150,8 +150,11 @@ func TestInjectedContainersAreWhole(t *testing.T) {
 		if !ok {
 			t.Fatal("injected without a status")
 		}
-		was := containersOf(parsePod(t, before))
-		for i, c := range containersOf(pod) {
+		was := map[string]corev1.Container{}
+		for _, c := range containersOf(parsePod(t, before)) {
+			was[c.Name] = c
+		}
+		for _, c := range containersOf(pod) {
 			if !slices.Contains(status.Containers, c.Name) {
 				continue
 			}
@@ -180,7 +183,7 @@ func TestInjectedContainersAreWhole(t *testing.T) {
 			if paths[v1alpha1.TokenMountPath] != 1 {
 				t.Fatalf("container %s has %d mounts at the token's path", c.Name, paths[v1alpha1.TokenMountPath])
 			}
-			for _, e := range was[i].Env {
+			for _, e := range was[c.Name].Env {
 				leftover := e.Name == "OLD_BUCKET" && e.Value == "old" // the status may say that it was ours
 				if names[e.Name] == 0 && !leftover {
 					t.Fatalf("container %s lost its env entry %s", c.Name, e.Name)
@@ -204,6 +207,47 @@ func TestContainersThatAreNotInjectedAreNotTouched(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTheReaderCollidesWithNothing: its name and port are its own, it stands last among
+// the init containers, and it is there exactly where it was asked for and can be.
+func TestTheReaderCollidesWithNothing(t *testing.T) {
+	seen := 0
+	eachRandomPod(t, func(t *testing.T, _ *Service, before, after string, accepted bool) {
+		t.Helper()
+		pod, was := parsePod(t, after), parsePod(t, before)
+		if _, mirror := pod.Annotations[mirrorPod]; mirror || !accepted || pod.Labels["bucket-access.io/injected"] != "orders" {
+			return
+		}
+		status, _ := inject.ParseStatus(pod.Annotations["bucket-access.io/status"])
+		if wanted := was.Annotations["bucket-access.io/reader"] == "true" && !was.Spec.HostNetwork; wanted != (status.Reader != nil) {
+			t.Fatalf("wanted: %t, recorded: %v", wanted, status.Reader)
+		}
+		if status.Reader == nil {
+			if len(pod.Spec.InitContainers) != len(was.Spec.InitContainers) {
+				t.Fatal("an init container came or went")
+			}
+			return
+		}
+		seen++
+		names, ports := map[string]int{}, map[int32]int{}
+		for _, c := range containersOf(pod) {
+			names[c.Name]++
+			for _, port := range c.Ports {
+				ports[port.ContainerPort]++
+			}
+		}
+		reader := pod.Spec.InitContainers[len(pod.Spec.InitContainers)-1]
+		if reader.Name != status.Reader.Name || names[reader.Name] != 1 || ports[reader.Ports[0].ContainerPort] != 1 {
+			t.Fatalf("reader %s on port %d: %v %v", reader.Name, reader.Ports[0].ContainerPort, names, ports)
+		}
+		if reader.RestartPolicy == nil || *reader.RestartPolicy != corev1.ContainerRestartPolicyAlways {
+			t.Fatal("no native sidecar")
+		}
+	})
+	if seen < 50 {
+		t.Fatalf("only %d readers", seen)
+	}
 }
 
 func parsePod(t *testing.T, document string) *corev1.Pod {

@@ -37,7 +37,7 @@ func (t *podTarget) answer(ctx context.Context, rev *review) answer {
 	request := decide.PodRequest{
 		Namespace: rev.namespace, ServiceAccount: t.pod.ServiceAccount, MirrorPod: t.pod.MirrorPod, OnPod: t.pod.Policy,
 	}
-	around := inject.Surroundings{Cluster: t.service.Cluster.Facts(), EKSAudience: t.service.EKSAudience}
+	around := inject.Surroundings{Cluster: t.service.Cluster.Facts(), EKSAudience: t.service.EKSAudience, Reader: t.service.Reader}
 	if needsAccount(request) {
 		account, err := t.account(ctx)
 		if err != nil {

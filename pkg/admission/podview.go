@@ -100,6 +100,8 @@ func readPodAnnotation(r *reader, pod *inject.PodView, key string) (err error) {
 	case v1alpha1.AnnotationIncludeContainers:
 		pod.IncludeContainers.Set = true
 		pod.IncludeContainers.Value, err = r.str()
+	case v1alpha1.AnnotationReader:
+		err = r.label(&pod.Reader)
 	case v1alpha1.EKSAnnotationTokenExpiration:
 		err = r.label(&pod.TokenExpiration)
 	default:
@@ -117,6 +119,8 @@ func readPodSpec(r *reader, pod *inject.PodView) error {
 			err = readFields(r, map[string]*string{"name": &pod.OSName})
 		case "nodeSelector":
 			err = readFields(r, map[string]*string{"kubernetes.io/os": &pod.NodeOS, "beta.kubernetes.io/os": &pod.NodeOSBeta})
+		case "hostNetwork":
+			pod.HostNetwork, err = r.boolean()
 		case "volumes":
 			pod.HasVolumes, err = r.list(func() error { return readVolume(r, pod) })
 		case "initContainers":

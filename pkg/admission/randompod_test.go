@@ -49,7 +49,8 @@ func randomPod(random *rand.Rand) string {
 		"bucket-access.io/skip-containers": {"c1", "c0,c1", "c0, c1", `"`}, "eks.amazonaws.com/skip-containers": {"c2", ""},
 		"bucket-access.io/include-containers": {"c0,c1,c2", "c0", "nobody"},
 		"eks.amazonaws.com/token-expiration":  {"900", "900", "86400", "5", "soon"},
-		"bucket-access.io/status":             {`{"policy":"old","env":{"AWS_ROLE_ARN":"` + roleA + `","OLD_BUCKET":"old"},"audience":"old"}`, `{`, ""},
+		"bucket-access.io/reader":             {"true", "true", "false", "perhaps"},
+		"bucket-access.io/status":             {`{"policy":"old","reader":{"name":"i0","hash":"forged"}}`, `{"policy":"old","env":{"AWS_ROLE_ARN":"` + roleA + `","OLD_BUCKET":"old"},"audience":"old"}`, `{`, ""},
 		"kubernetes.io/config.mirror":         {""},
 		"prometheus.io/scrape":                {"true"},
 	})
@@ -57,6 +58,10 @@ func randomPod(random *rand.Rand) string {
 	pod.Spec.Volumes = randomVolumes(random)
 	for i := range random.IntN(3) {
 		pod.Spec.InitContainers = append(pod.Spec.InitContainers, randomContainer(random, filler, fmt.Sprintf("i%d", i)))
+	}
+	pod.Spec.HostNetwork = random.IntN(8) == 0
+	if random.IntN(8) == 0 {
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, randomContainer(random, filler, "bucket-access-reader"))
 	}
 	for i := range 1 + random.IntN(3) {
 		pod.Spec.Containers = append(pod.Spec.Containers, randomContainer(random, filler, fmt.Sprintf("c%d", i)))
@@ -109,6 +114,9 @@ func randomContainer(random *rand.Rand, filler *randfill.Filler, name string) co
 	c := corev1.Container{}
 	filler.Fill(&c.Resources)
 	filler.Fill(&c.Lifecycle)
+	if random.IntN(4) == 0 {
+		c.Ports = []corev1.ContainerPort{{ContainerPort: int32(pick(random, 8080, 21840, 21841))}}
+	}
 	c.Name, c.Image = name, "registry.example.com/"+name
 	names := []string{
 		"APP", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_STS_REGIONAL_ENDPOINTS",

@@ -37,6 +37,8 @@ type Service struct {
 	Namespace string
 	// EKSAudience is the default audience of EKS's own webhook.
 	EKSAudience string
+	// Reader is the demo reader's image and resources.
+	Reader inject.ReaderSettings
 }
 
 // answer is what is said to the API server.

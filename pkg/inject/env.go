@@ -36,14 +36,7 @@ type envReconciler struct {
 // remove from the highest index down, so that no index moves before it is used.
 func (r *envReconciler) container(c *Container) []EnvEdit {
 	if !r.concerns(c) {
-		if r.fresh == nil {
-			nothing := &Container{}
-			r.fresh = r.regions(make([]EnvEdit, 0, len(r.want.env)+2), nothing)
-			for i := range r.want.env {
-				r.fresh = r.variable(r.fresh, nothing, &r.want.env[i])
-			}
-		}
-		return r.fresh
+		return r.untouched()
 	}
 	r.staticCredentials(c)
 	edits := r.regions(make([]EnvEdit, 0, len(r.want.env)+2), c)
@@ -55,6 +48,18 @@ func (r *envReconciler) container(c *Container) []EnvEdit {
 		slices.SortStableFunc(edits, removalsLast)
 	}
 	return edits
+}
+
+// untouched returns the edits for a container that sets none of the variables.
+func (r *envReconciler) untouched() []EnvEdit {
+	if r.fresh == nil {
+		nothing := &Container{}
+		r.fresh = r.regions(make([]EnvEdit, 0, len(r.want.env)+2), nothing)
+		for i := range r.want.env {
+			r.fresh = r.variable(r.fresh, nothing, &r.want.env[i])
+		}
+	}
+	return r.fresh
 }
 
 // concerns says whether c sets any variable that is written, refused or left over.

@@ -19,13 +19,14 @@ const (
 	WarnDebugContainer    WarningReason = "DebugContainer"
 	WarnRequestUnmet      WarningReason = "RequestUnmet"
 	WarnPolicy            WarningReason = "Policy"
+	WarnReader            WarningReason = "Reader"
 )
 
 // WarningReasons lists every reason, the closed set of the metric's label.
 func WarningReasons() []WarningReason {
 	return []WarningReason{
 		WarnKeptPreference, WarnContainerNames, WarnNoContainer, WarnPodIdentity, WarnStaticCredentials, WarnDebugContainer,
-		WarnRequestUnmet, WarnPolicy,
+		WarnRequestUnmet, WarnPolicy, WarnReader,
 	}
 }
 

@@ -27,6 +27,7 @@ func (p *Plan) Operations(view *PodView) []patch.Operation {
 	for _, edit := range p.Containers {
 		operations = edit.operations(operations, view)
 	}
+	operations = p.Reader.operations(operations, view)
 	metadata := patch.Pointer("/metadata")
 	operations = append(operations, mapOperations(metadata.Child("labels"), view.HasLabels, p.Labels)...)
 	return append(operations, mapOperations(metadata.Child("annotations"), view.HasAnnotations, p.Annotations)...)

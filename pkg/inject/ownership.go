@@ -2,6 +2,7 @@ package inject
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 )
@@ -53,12 +54,22 @@ func (o ownership) replaceable(c *Container, i int) bool {
 	return false
 }
 
+// injectedBefore says that c was injected in an earlier pass and is so still: it has a
+// variable from the record that EKS never writes. EKS adds nothing to such a container,
+// so a region in it that is not ours is the user's, wherever it stands.
+func (o ownership) injectedBefore(c *Container) bool {
+	return slices.Contains(o.status.Containers, c.Name) && slices.ContainsFunc(c.Env, func(e EnvVar) bool {
+		recorded, ours := o.status.Env[e.Name]
+		return ours && !strings.HasPrefix(e.Name, "AWS_") && recorded == e.Value.recorded()
+	})
+}
+
 // eksRegion recognizes EKS's region keys where the cluster's region is unknown, by
 // how EKS's webhook appends them: AWS_DEFAULT_REGION and AWS_REGION together, of
 // one value, right behind its AWS_STS_REGIONAL_ENDPOINTS or right before its web
 // identity pair, and only if the ServiceAccount names a role.
 func (o ownership) eksRegion(c *Container, i int) bool {
-	if o.eksRole() == "" {
+	if o.eksRole() == "" || o.injectedBefore(c) {
 		return false
 	}
 	first := i

@@ -14,6 +14,7 @@ import (
 type Plan struct {
 	Volume     VolumeEdit
 	Containers []ContainerEdit
+	Reader     ReaderEdit
 	// Labels and Annotations to set; an absent value removes the key.
 	Labels, Annotations map[string]decide.Label
 }
@@ -74,41 +75,63 @@ func untouched(pod *PodView, verdict decide.Verdict) Outcome {
 	return outcome
 }
 
+// planner is what one plan is made from.
+type planner struct {
+	pod      *PodView
+	policy   *policy.Policy
+	want     desired
+	owner    ownership
+	settings ReaderSettings
+	env      *envReconciler
+	found    *findings
+}
+
 func plan(pod *PodView, verdict decide.Verdict, around Surroundings, found *findings) *Plan {
 	before, _ := ParseStatus(pod.Status)
-	owner := ownership{status: before, around: around}
-	want := desire(verdict.Policy, pod, expiration(pod, verdict.Policy, around.ServiceAccount, found))
-	chosen, warnings := selectContainers(pod)
-	found.warnings = append(found.warnings, warnings...)
+	p := &planner{
+		pod: pod, policy: verdict.Policy, owner: ownership{status: before, around: around}, settings: around.Reader, found: found,
+		want: desire(verdict.Policy, pod, expiration(pod, verdict.Policy, around.ServiceAccount, found)),
+	}
+	p.env = &envReconciler{policy: p.policy, want: p.want, owner: p.owner, found: found, static: v1alpha1.StaticCredentialEnv()}
+	result := &Plan{Volume: volume(pod, p.want, p.owner, found)}
+	names := p.containers(result)
+	podIdentity(pod, found)
+	edit, record := p.reader()
+	result.Reader = edit
+	status := Status{
+		Version: StatusVersion, Policy: verdict.PolicyName, Source: verdict.Source, Hash: verdict.Policy.Hash,
+		Containers: names, Audience: p.want.audience, ExpirationSeconds: p.want.expiration, Env: p.want.record(), Reader: record,
+	}.String()
+	result.note(pod, verdict.PolicyName, status)
+	return result
+}
 
-	result := &Plan{Volume: volume(pod, want, owner, found)}
-	r := &envReconciler{policy: verdict.Policy, want: want, owner: owner, found: found, static: v1alpha1.StaticCredentialEnv()}
-	names := []string{}
+// containers plans the edits of all containers that the annotations leave, and returns
+// their names. The reader is not among them: it is made and replaced as a whole.
+func (p *planner) containers(result *Plan) []string {
+	chosen, warnings := selectContainers(p.pod)
+	p.found.warnings = append(p.found.warnings, warnings...)
+	names, reader := []string{}, p.readerAt()
 	for _, list := range []struct {
 		name       string
 		containers []Container
-	}{{"initContainers", pod.InitContainers}, {"containers", pod.Containers}} {
+		except     int
+	}{{"initContainers", p.pod.InitContainers, reader}, {"containers", p.pod.Containers, -1}} {
 		for i := range list.containers {
 			c := &list.containers[i]
-			if !chosen.selects(c.Name) {
+			if i == list.except || !chosen.selects(c.Name) {
 				continue
 			}
 			names = append(names, c.Name)
 			result.Containers = append(result.Containers, ContainerEdit{
-				List: list.name, Index: i, Env: r.container(c), Mount: mount(c, found),
+				List: list.name, Index: i, Env: p.env.container(c), Mount: mount(c, p.found),
 			})
 		}
 	}
 	if len(names) == 0 {
-		found.warn(WarnNoContainer, "the annotations leave no container of the Pod with bucket access")
+		p.found.warn(WarnNoContainer, "the annotations leave no container of the Pod with bucket access")
 	}
-	podIdentity(pod, found)
-	status := Status{
-		Version: StatusVersion, Policy: verdict.PolicyName, Source: verdict.Source, Hash: verdict.Policy.Hash,
-		Containers: names, Audience: want.audience, ExpirationSeconds: want.expiration, Env: want.record(),
-	}.String()
-	result.note(pod, verdict.PolicyName, status)
-	return result
+	return names
 }
 
 // note writes what the webhook leaves on a Pod, where it is not there already.

@@ -26,6 +26,8 @@ type Status struct {
 	Audience          string            `json:"audience"`
 	ExpirationSeconds int64             `json:"expirationSeconds"`
 	Env               map[string]string `json:"env"`
+	// Reader is the demo reader's sidecar; nil when there is none.
+	Reader *ReaderRecord `json:"reader,omitempty"`
 }
 
 // ParseStatus reads the annotation. An unreadable one records nothing.
@@ -64,7 +66,13 @@ func (s Status) String() string {
 		text(separator(i), name)
 		text(":", s.Env[name])
 	}
-	return string(append(out, "}}"...))
+	out = append(out, '}')
+	if s.Reader != nil {
+		text(`,"reader":{"name":`, s.Reader.Name)
+		text(`,"hash":`, s.Reader.Hash)
+		out = append(out, '}')
+	}
+	return string(append(out, '}'))
 }
 
 func separator(i int) string {

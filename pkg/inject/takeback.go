@@ -18,7 +18,7 @@ func takeBack(plan *Plan, pod *PodView, verdict decide.Verdict) {
 		record.Source != verdict.Source || record.Hash != verdict.Policy.Hash {
 		return
 	}
-	mounted := false
+	mounted, reader := false, recordedReader(pod, record.Reader)
 	for _, list := range []struct {
 		name       string
 		containers []Container
@@ -26,7 +26,8 @@ func takeBack(plan *Plan, pod *PodView, verdict decide.Verdict) {
 		for i := range list.containers {
 			c := &list.containers[i]
 			if !slices.Contains(record.Containers, c.Name) {
-				mounted = mounted || slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Name == v1alpha1.TokenVolume })
+				ours := list.name == "initContainers" && i == reader
+				mounted = mounted || !ours && slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Name == v1alpha1.TokenVolume })
 				continue
 			}
 			edit := ContainerEdit{List: list.name, Index: i}
@@ -40,6 +41,9 @@ func takeBack(plan *Plan, pod *PodView, verdict decide.Verdict) {
 			})
 			plan.Containers = append(plan.Containers, edit)
 		}
+	}
+	if reader >= 0 {
+		plan.Reader = ReaderEdit{Remove: true, Index: reader}
 	}
 	at := slices.IndexFunc(pod.Volumes, func(v Volume) bool { return v.Name == v1alpha1.TokenVolume && v.Token != nil })
 	if at >= 0 && !mounted {

@@ -22,11 +22,13 @@ type PodView struct {
 	EKSSkipContainers string
 	IncludeContainers decide.Label
 	TokenExpiration   decide.Label
+	Reader            decide.Label // annotation: "true" or "false"
 
 	OSName, NodeOS, NodeOSBeta string // spec.os.name and the two nodeSelector keys
 
-	HasVolumes bool
-	Volumes    []Volume
+	HostNetwork bool
+	HasVolumes  bool
+	Volumes     []Volume
 
 	InitContainers, Containers, EphemeralContainers []Container
 }
@@ -58,6 +60,8 @@ type Container struct {
 	Env       []EnvVar
 	HasMounts bool
 	Mounts    []Mount
+	// The JSON of what may name a port; looked into only where the reader is added.
+	Ports, Liveness, Readiness, Startup, Lifecycle string
 }
 
 // EnvVar is one entry of a container's env by its place in the list.
@@ -131,4 +135,5 @@ type Surroundings struct {
 	// EKSAudience is the audience of EKS's own webhook where a ServiceAccount
 	// names none (its flag --token-audience).
 	EKSAudience string
+	Reader      ReaderSettings
 }

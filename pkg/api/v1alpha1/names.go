@@ -21,6 +21,9 @@ const (
 	// by name; CSV, not trimmed, as EKS reads its own.
 	AnnotationSkipContainers    = Group + "/skip-containers"
 	AnnotationIncludeContainers = Group + "/include-containers"
+	// AnnotationReader, "true" or "false", asks for the demo reader or declines it,
+	// whatever the policy says.
+	AnnotationReader = Group + "/reader"
 )
 
 // What the webhook writes.
@@ -95,6 +98,16 @@ func StaticCredentialEnv() []string {
 		"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE",
 	}
 }
+
+// The demo reader's sidecar.
+const (
+	ReaderContainer = "bucket-access-reader"
+	// ReaderCommand is the program in the reader's image.
+	ReaderCommand = "/bucket-access-reader"
+	// ReaderPort is where it listens, on the loopback address only: a port that IANA has
+	// given to nobody, below the range from which Linux takes ports for connections.
+	ReaderPort = 21840
+)
 
 // Bounds of the projected token's lifetime, in seconds: the API server refuses
 // less than 600, EKS caps at 86,400.
