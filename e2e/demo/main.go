@@ -16,6 +16,9 @@ import (
 )
 
 func main() {
+	if code, again := lab.Isolate(2); again {
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	d := &demo{out: newPrinter(os.Stdout)}
 	err := d.run(ctx, os.Getenv("DEMO_KEEP") != "")

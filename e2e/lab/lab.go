@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,6 +46,7 @@ type Lab struct {
 	Kubeconfig string // path, of the cluster's administrator
 	Dir        string
 	Repository string
+	Issuer     string // URL of the cluster's token issuer
 
 	options   Options
 	env       *envtest.Environment
@@ -55,6 +55,8 @@ type Lab struct {
 	webhook   string // path of the webhook's kubeconfig
 	authority *authority
 	replicas  []*Replica
+	accountB  *AccountB
+	processes []*PodProcess
 }
 
 // Start brings up etcd and kube-apiserver and installs the webhook, without any
@@ -77,7 +79,7 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	if _, err := os.Stat(filepath.Join(l.assets, "kube-apiserver")); err != nil {
 		return nil, fmt.Errorf("no kube-apiserver in %s; build it with: make kube", l.assets)
 	}
-	if l.host, err = hostAddress(); err != nil {
+	if l.host, err = newAddress(); err != nil {
 		return nil, err
 	}
 	if l.Dir, err = os.MkdirTemp("", "bucket-access-lab-"); err != nil {
@@ -96,11 +98,18 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	return l, nil
 }
 
-// Stop ends the replicas and the control plane and removes the lab's directory.
+// Stop ends the processes, Account B, the replicas and the control plane and removes the lab's directory.
 func (l *Lab) Stop() error {
 	var errs []error
+	for _, process := range l.processes {
+		_ = process.Command.Process.Kill()
+		<-process.done
+	}
 	for _, replica := range l.replicas {
 		replica.Kill()
+	}
+	if l.accountB != nil {
+		l.accountB.stop()
 	}
 	if l.env != nil {
 		errs = append(errs, l.env.Stop())
@@ -119,6 +128,13 @@ func (l *Lab) startControlPlane(context.Context) error {
 	arguments := l.env.ControlPlane.GetAPIServer().Configure()
 	arguments.Disable("disable-admission-plugins")
 	arguments.Set("enable-aggregator-routing", "true")
+	// The issuer of its tokens is the API server itself, at an address and port from
+	// which an AWS account can fetch its keys.
+	server := l.env.ControlPlane.GetAPIServer()
+	server.SecureServing.Address, server.SecureServing.Port = l.host, "443"
+	l.Issuer = "https://" + l.host
+	arguments.Set("advertise-address", l.host)
+	arguments.Set("service-account-issuer", l.Issuer)
 	arguments.Set("audit-log-path", filepath.Join(l.Dir, "audit.log"))
 	arguments.Set("audit-policy-file", filepath.Join(l.Dir, "audit.yaml"))
 	policy := "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n" +
@@ -184,25 +200,4 @@ func repository() (string, error) {
 		directory = filepath.Dir(directory)
 	}
 	return "", errors.New("lab: run this from inside the repository")
-}
-
-// hostAddress is an address of this machine that may stand in an EndpointSlice,
-// which takes no loopback address. A machine without a network gets a documentation
-// address on its loopback interface (as root, by ip).
-func hostAddress() (string, error) {
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", err
-	}
-	for _, address := range addresses {
-		ip, _, err := net.ParseCIDR(address.String())
-		if err == nil && ip.To4() != nil && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
-			return ip.String(), nil
-		}
-	}
-	const documentation = "203.0.113.10"
-	if out, err := exec.Command("ip", "address", "add", documentation+"/32", "dev", "lo").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("this machine has no address but loopback, and adding one failed (as root, with iproute2 installed?): %s", out)
-	}
-	return documentation, nil
 }

@@ -56,7 +56,7 @@ func (l *Lab) StartReplica(ctx context.Context, name string, flags ...string) (*
 	arguments := append([]string{
 		"--kubeconfig=" + l.webhook, "--namespace=" + Namespace, "--cert-dir=" + l.CertDir(), "--host=" + l.host,
 		"--port=" + strconv.Itoa(ports[0]), "--metrics-bind-address=" + address(1), "--health-probe-bind-address=" + address(2),
-		"--shutdown-delay=2s", "--log-level=debug",
+		"--reader-image=registry.example.com/bucket-access-reader:v1", "--shutdown-delay=2s", "--log-level=debug",
 		"--leader-election-lease-duration=4s", "--leader-election-renew-deadline=3s", "--leader-election-retry-period=500ms",
 	}, append(l.options.Flags, flags...)...)
 	r.command = exec.Command(filepath.Join(l.Repository, "bin", Name), arguments...)

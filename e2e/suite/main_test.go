@@ -22,6 +22,9 @@ import (
 var cluster *lab.Lab
 
 func TestMain(m *testing.M) {
+	if code, again := lab.Isolate(0); again {
+		os.Exit(code)
+	}
 	os.Exit(func() int {
 		var err error
 		if cluster, err = start("default"); err != nil {
@@ -53,6 +56,10 @@ func start(manifests string, flags ...string) (*lab.Lab, error) {
 		}
 	}
 	return l, nil
+}
+
+func contextFor(limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), limit)
 }
 
 func testContext(t *testing.T) context.Context {
