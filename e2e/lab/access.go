@@ -18,11 +18,15 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/reader"
 )
 
-// Document is a policy for a bucket and a role of Account B; more are further lines.
+// Document is a policy for a bucket and a role of Account B; more are further lines. The reader is
+// injected unless they say otherwise.
 func (b *AccountB) Document(bucket, role, subjects string, more ...string) string {
+	if !strings.Contains(strings.Join(more, "\n"), "reader:") {
+		more = append(more, "reader: {inject: true}")
+	}
 	return "apiVersion: bucket-access.io/v1alpha1\nkind: BucketAccessPolicy\nbucket: " + bucket + "\nregion: " + AccountBRegion +
 		"\nroleARN: arn:aws:iam::" + AccountBID + ":role/" + role + "\nsubjects: [" + subjects + "]\nendpoints: {s3: '" + b.S3URL + "', sts: '" + b.STSURL +
-		"'}\nreader: {inject: true}\n" + strings.Join(more, "\n")
+		"'}\n" + strings.Join(more, "\n")
 }
 
 // ApplyPolicy parses a document and makes a ConfigMap of it.

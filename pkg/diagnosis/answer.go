@@ -39,6 +39,8 @@ func classify(a Answer, f Facts) (Cause, string) {
 		return wrongRegion(a, f)
 	case a.Code == "SignatureDoesNotMatch" && (strings.Contains(a.Message, "Signature expired") || strings.Contains(a.Message, "not yet current")):
 		return ClockSkew, said(a)
+	case a.Code == "SignatureDoesNotMatch" && strings.Contains(a.Message, "scoped to a valid region"):
+		return WrongRegion, said(a)
 	case a.Code == "SignatureDoesNotMatch":
 		return InvalidCredentials, said(a)
 	case a.Code == "InvalidIdentityToken":

@@ -54,6 +54,7 @@ var awsAnswers = map[string]struct {
 	"STS: credentials unknown":              {"GetCallerIdentity", 403, "InvalidClientTokenId", "The security token included in the request is invalid.", "", diagnosis.InvalidCredentials, "static credentials"},
 	"STS: signature expired":                {"GetCallerIdentity", 403, "SignatureDoesNotMatch", "Signature expired: 20261125T010000Z is now earlier than 20261125T015500Z (20261125T020000Z - 5 min.)", "", diagnosis.ClockSkew, "five minutes"},
 	"STS: signature of the future":          {"GetCallerIdentity", 403, "SignatureDoesNotMatch", "Signature not yet current: 20261125T030000Z is still later than 20261125T020500Z", "", diagnosis.ClockSkew, "clock"},
+	"STS: endpoint of another region":       {"GetCallerIdentity", 403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region, not 'eu-west-1'.", "", diagnosis.WrongRegion, "policy's region"},
 	"STS: session expired":                  {"GetCallerIdentity", 403, "ExpiredToken", "The security token included in the request is expired", "", diagnosis.SessionExpired, "renewed"},
 	"S3: no bucket":                         {"ListObjectsV2", 404, "NoSuchBucket", "The specified bucket does not exist", "", diagnosis.BucketMissing, "orders-data"},
 	"S3: redirect":                          {"ListObjectsV2", 301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint.", "us-west-2", diagnosis.WrongRegion, "the bucket is in us-west-2, the policy says eu-west-1"},
@@ -172,6 +173,16 @@ func TestTheEnvironmentAndTheTokenFile(t *testing.T) {
 			wants(t, s, "environment", diagnosis.StaticCredentials, "set: "+name)
 		})
 	}
+	t.Run("a profile that is not there", func(t *testing.T) {
+		c := injected(t, goodClaims())
+		t.Setenv("AWS_PROFILE", "nobody")
+		s, _ := newTestServer(t, c, transport(green)) // the SDK can't load its configuration, the reader serves
+		wants(t, s, "environment", diagnosis.StaticCredentials, "set: AWS_PROFILE")
+		s.prover.last.Store(s.prover.chain.walk(t.Context()))
+		if w := get(t, s, "/s3/2026/x"); problemOf(t, w).Cause != diagnosis.StaticCredentials {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
 	t.Run("not injected", func(t *testing.T) {
 		c := injected(t, goodClaims())
 		os.Unsetenv("AWS_ROLE_ARN")

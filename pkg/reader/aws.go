@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
 )
 
@@ -32,7 +33,7 @@ type clients struct {
 // signed with one that ends on the way. STS's shortest session has 15 minutes.
 const renewBefore = time.Minute
 
-func newClients(ctx context.Context, c *Config, transport http.RoundTripper) (*clients, error) {
+func newClients(ctx context.Context, c *Config, transport http.RoundTripper) *clients {
 	options := []func(*config.LoadOptions) error{
 		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore }),
 	}
@@ -48,7 +49,10 @@ func newClients(ctx context.Context, c *Config, transport http.RoundTripper) (*c
 	}
 	loaded, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("loading the AWS SDK's configuration: %w", err)
+		// A profile or a file in the way: the reader is there to say so.
+		fault := fmt.Errorf("loading the AWS SDK's configuration: %w", err)
+		loaded = aws.Config{Region: c.env(v1alpha1.EnvRegion), Credentials: aws.CredentialsProviderFunc(
+			func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, fault })}
 	}
 	unguarded := loaded.Credentials
 	loaded.Credentials = guard{unguarded}
@@ -57,7 +61,7 @@ func newClients(ctx context.Context, c *Config, transport http.RoundTripper) (*c
 		// GetCallerIdentity is asked of the same endpoint that gives the session.
 		sts:         sts.NewFromConfig(loaded),
 		credentials: loaded.Credentials, unguarded: unguarded,
-	}, nil
+	}
 }
 
 // guard lets no credentials through but those of web identity: what is proven here is

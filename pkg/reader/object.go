@@ -202,8 +202,12 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error, key s
 		return
 	}
 	d := diagnose(err, s.facts(key))
-	if answered && answer.Code == "" {
+	switch last := s.prover.last.Load(); {
+	case answered && answer.Code == "":
 		d = byStatus(answer, s.facts(key), d)
+	case !answered && last != nil && last.failure() != nil && last.failure().Link == TokenLink:
+		// AWS was not asked, and the SDK says less than the last proof does.
+		d = *last.failure().Diagnosis
 	}
 	if status := d.Cause.HTTPStatus(); status != http.StatusNotFound && status != http.StatusPreconditionFailed && status != http.StatusRequestedRangeNotSatisfiable {
 		s.prover.ask()

@@ -34,10 +34,7 @@ func newServer(ctx context.Context, c *Config, log *slog.Logger, transport http.
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	clients, err := newClients(ctx, c, transport)
-	if err != nil {
-		return nil, err
-	}
+	clients := newClients(ctx, c, transport)
 	recorder := newRecorder()
 	s := &Server{
 		config: c, clients: clients, recorder: recorder, log: log, transfers: make(chan struct{}, c.MaxTransfers), hosts: map[string]bool{"localhost": true},
