@@ -61,7 +61,9 @@ func (l *Lab) StartAccountB(ctx context.Context) (*AccountB, error) {
 		lab: l, ports: ports, S3URL: url(0), STSURL: url(1), Data: filepath.Join(l.Dir, "account-b", "data"), services: map[string]*exec.Cmd{},
 	}
 	b.IAM = awsiam.New(awsiam.Options{Region: AccountBRegion, BaseEndpoint: &b.STSURL, Credentials: root})
-	b.S3 = s3.New(s3.Options{Region: AccountBRegion, BaseEndpoint: &b.S3URL, Credentials: root, UsePathStyle: true})
+	b.S3 = s3.New(s3.Options{Region: AccountBRegion, BaseEndpoint: &b.S3URL, Credentials: root, UsePathStyle: true,
+		// As the SDK's default configuration has it: uploads get a checksum, downloads are checked.
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported, ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported})
 	l.accountB = b
 	if err := l.publishIssuer(ctx); err != nil {
 		return nil, err

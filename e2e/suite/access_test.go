@@ -39,7 +39,7 @@ type access struct {
 
 var accesses int
 
-func newAccess(t *testing.T, more ...string) *access {
+func newAccess(t testing.TB, more ...string) *access {
 	t.Helper()
 	b, err := accountB()
 	must(t, err)
@@ -56,13 +56,13 @@ func newAccess(t *testing.T, more ...string) *access {
 }
 
 // pod is a labelled Pod, created through the webhook.
-func (a *access) pod(t *testing.T, name string, edits ...func(*corev1.Pod)) *corev1.Pod {
+func (a *access) pod(t testing.TB, name string, edits ...func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
 	return created(t, cluster, pod(a.namespace, name, append([]func(*corev1.Pod){label("bucket-access.io/policy", a.policy.Name)}, edits...)...))
 }
 
 // reader starts the sidecar of a Pod.
-func (a *access) reader(t *testing.T, p *corev1.Pod, edit func(*lab.PodStart), flags ...string) *lab.ReaderProcess {
+func (a *access) reader(t testing.TB, p *corev1.Pod, edit func(*lab.PodStart), flags ...string) *lab.ReaderProcess {
 	t.Helper()
 	r, err := cluster.StartReader(testContext(t), p, edit, flags...)
 	must(t, err)

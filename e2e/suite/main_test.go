@@ -64,7 +64,7 @@ func contextFor(limit time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), limit)
 }
 
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
@@ -73,7 +73,7 @@ func testContext(t *testing.T) context.Context {
 
 // newNamespace makes a Namespace with a default ServiceAccount and others. Its name
 // is unique in the lab.
-func newNamespace(t *testing.T, l *lab.Lab, labels map[string]string, accounts ...string) string {
+func newNamespace(t testing.TB, l *lab.Lab, labels map[string]string, accounts ...string) string {
 	t.Helper()
 	ctx := testContext(t)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
@@ -159,7 +159,7 @@ func apply(t *testing.T, l *lab.Lab, objects ...any) (said string, err error) {
 	return stdout + stderr, err
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func lacksInjection(p *corev1.Pod, policy string) string {
 	return strings.Join(missing, ", ")
 }
 
-func created(t *testing.T, l *lab.Lab, p *corev1.Pod) *corev1.Pod {
+func created(t testing.TB, l *lab.Lab, p *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	must(t, l.Client.Create(testContext(t), p))
 	return p

@@ -27,7 +27,7 @@ import (
 const gibibyte = 1 << 30
 
 // large writes an object of 1 GiB, of which no two blocks are alike.
-func (a *access) large(t *testing.T) (sum [sha256.Size]byte) {
+func (a *access) large(t testing.TB) (sum [sha256.Size]byte) {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "large"))
 	must(t, err)

@@ -44,7 +44,6 @@ func newClients(ctx context.Context, c *Config, transport http.RoundTripper) *cl
 			// As many idle connections as transfers: else each transfer dials anew.
 			t.MaxIdleConns, t.MaxIdleConnsPerHost = c.MaxTransfers, c.MaxTransfers
 			t.ResponseHeaderTimeout = c.IdleTimeout
-			t.ReadBufferSize = 64 << 10
 		})))
 	}
 	loaded, err := config.LoadDefaultConfig(ctx, options...)

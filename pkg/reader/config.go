@@ -31,8 +31,8 @@ type Config struct {
 	Environment func(string) (string, bool)
 }
 
-// Default intervals and limits. 256 transfers hold 64 KiB and a few connections' buffers
-// each, which leaves a limit of 64 MiB half empty.
+// Default intervals and limits. 256 transfers with their buffers and connections stay
+// below a memory limit of 64 MiB.
 const (
 	DefaultProbeInterval = 30 * time.Second
 	DefaultProbeTimeout  = 15 * time.Second

@@ -2,13 +2,10 @@ package reader
 
 import (
 	"context"
-	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -133,58 +130,6 @@ func (s *Server) describe(w http.ResponseWriter, r *http.Request, key string, d 
 		status = http.StatusPartialContent
 	}
 	w.WriteHeader(status)
-}
-
-// chunk is what is copied at once; a transfer holds one.
-const chunk = 64 << 10
-
-var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
-
-// stream copies the object. A client or an S3 that makes no progress for IdleTimeout is
-// given up. Whatever breaks, the connection is broken with it: a transfer that ends early
-// must never look like a whole one. The last bytes are sent only when the body has ended
-// as it should, its checksum included.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, body io.Reader, length int64, cancel context.CancelFunc) {
-	buffer, _ := chunks.Get().(*[chunk]byte)
-	defer chunks.Put(buffer)
-	control := http.NewResponseController(w)
-	idle := time.AfterFunc(s.config.IdleTimeout, cancel)
-	defer idle.Stop()
-	for sent := int64(0); sent < length; {
-		n, err := io.ReadFull(body, buffer[:min(chunk, length-sent)])
-		if err == nil && sent+int64(n) == length {
-			err = ended(body)
-		}
-		if err != nil {
-			s.broken(r, "S3", err)
-		}
-		// Not every writer has deadlines; this server's has.
-		_ = control.SetWriteDeadline(time.Now().Add(s.config.IdleTimeout))
-		if _, err := w.Write(buffer[:n]); err != nil {
-			s.broken(r, "client", err)
-		}
-		sent += int64(n)
-		s.recorder.bytes.Add(float64(n))
-		idle.Reset(s.config.IdleTimeout)
-	}
-}
-
-// ended says what is wrong with a body's end.
-func ended(body io.Reader) error {
-	n, err := body.Read(make([]byte, 1))
-	switch {
-	case n > 0:
-		return errors.New("the body is longer than announced")
-	case errors.Is(err, io.EOF):
-		return nil
-	}
-	return err
-}
-
-// broken ends the request by breaking its connection.
-func (s *Server) broken(r *http.Request, side string, err error) {
-	s.log.Warn("A transfer broke", "side", side, "error", innermost(err), "path", r.URL.Path)
-	panic(http.ErrAbortHandler)
 }
 
 // failed answers an error of S3, or of the chain before it. Conditions that do not hold

@@ -19,7 +19,8 @@ type Server struct {
 	prover    *prover
 	recorder  *recorder
 	log       *slog.Logger
-	transfers chan struct{}
+	transfers chan struct{} // one place for each that is under way
+	lanes     chan struct{} // for those with large buffers
 	draining  atomic.Bool
 	hosts     map[string]bool
 }
@@ -37,7 +38,8 @@ func newServer(ctx context.Context, c *Config, log *slog.Logger, transport http.
 	clients := newClients(ctx, c, transport)
 	recorder := newRecorder()
 	s := &Server{
-		config: c, clients: clients, recorder: recorder, log: log, transfers: make(chan struct{}, c.MaxTransfers), hosts: map[string]bool{"localhost": true},
+		config: c, clients: clients, recorder: recorder, log: log, transfers: make(chan struct{}, c.MaxTransfers), lanes: make(chan struct{}, fastLanes),
+		hosts: map[string]bool{"localhost": true},
 		prover: &prover{
 			chain: &chain{config: c, clients: clients, now: time.Now}, config: c, recorder: recorder, log: log, again: make(chan struct{}, 1),
 		},

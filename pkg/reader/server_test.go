@@ -324,10 +324,10 @@ func (*brokenBody) Close() error { return nil }
 // TestABrokenTransferNeverLooksWhole: whatever goes wrong behind the header, the client
 // gets a broken connection and not all the bytes.
 func TestABrokenTransferNeverLooksWhole(t *testing.T) {
-	content := strings.Repeat("x", 3*chunk)
+	content := strings.Repeat("x", 3*largeBuffer)
 	for name, body := range map[string]io.Reader{
-		"S3 ends early":           strings.NewReader(content[:2*chunk]),
-		"S3 breaks":               &brokenBody{strings.NewReader(content[:2*chunk]), io.ErrUnexpectedEOF},
+		"S3 ends early":           strings.NewReader(content[:2*largeBuffer]),
+		"S3 breaks":               &brokenBody{strings.NewReader(content[:2*largeBuffer]), io.ErrUnexpectedEOF},
 		"more than was announced": strings.NewReader(content + "y"),
 		"wrong at the very end":   &brokenBody{strings.NewReader(content), errors.New("checksum did not match")},
 	} {
