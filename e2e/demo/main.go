@@ -1,5 +1,6 @@
-// Command demo shows the main job on a real API server: a label, and bucket access
-// is handed out; a mistake, and a sentence says what to do.
+// Command demo shows the main job on a real API server and a real S3, IAM and STS: a
+// label, and an object of another account is read; a mistake, and a sentence says what
+// to do.
 package main
 
 import (
@@ -30,9 +31,10 @@ func main() {
 }
 
 type demo struct {
-	out  *printer
-	lab  *lab.Lab
-	done []string
+	out    *printer
+	lab    *lab.Lab
+	access *access
+	done   []string
 }
 
 // run goes through the demo; an answer that is not the expected one is an error.
@@ -48,17 +50,37 @@ func (d *demo) run(ctx context.Context, keep bool) (err error) {
 			return err
 		}
 	}
-	for _, act := range []func(context.Context) error{d.policy, d.serviceAccount, d.pod, d.namespace, d.mistakes} {
+	for _, act := range []func(context.Context) error{
+		d.policy, d.serviceAccount, d.pod, d.namespace, d.mistakes, d.accountB, d.object, d.brokenSetUps,
+	} {
 		if err := act(ctx); err != nil {
 			return err
 		}
 	}
 	d.out.summary(d.done)
 	if keep {
-		d.out.say("The cluster runs until you press Ctrl-C. In another terminal:\n  export KUBECONFIG=%s\n  alias kubectl=%s\n",
-			d.lab.Kubeconfig, filepath.Join(d.lab.Repository, "bin", "kube", "kubectl"))
-		<-ctx.Done()
+		return d.keep(ctx)
 	}
+	return nil
+}
+
+// keep leaves the lab running, reachable from outside of its network.
+func (d *demo) keep(ctx context.Context) error {
+	server, err := publish(0, strings.TrimPrefix(d.lab.Issuer, "https://")+":443")
+	if err != nil {
+		return err
+	}
+	page, err := publish(1, d.access.reader.Address)
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := d.lab.WriteKubeconfig("outside.kubeconfig", "https://"+server)
+	if err != nil {
+		return err
+	}
+	d.out.say("The cluster runs until you press Ctrl-C. The reader's page: http://%s/\nIn another terminal:\n  export KUBECONFIG=%s\n  alias kubectl=%s\n",
+		page, kubeconfig, filepath.Join(d.lab.Repository, "bin", "kube", "kubectl"))
+	<-ctx.Done()
 	return nil
 }
 

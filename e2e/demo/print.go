@@ -66,7 +66,7 @@ func (p *printer) summary(done []string) {
 	for _, claim := range done {
 		p.say("  %s %s\n", p.paint(green, "ok"), claim)
 	}
-	p.say("%d shown on a real kube-apiserver in %.0f s.\n\n", len(done), time.Since(p.start).Seconds())
+	p.say("%d shown on a real kube-apiserver, S3, IAM and STS in %.0f s.\n\n", len(done), time.Since(p.start).Seconds())
 }
 
 // difference shows the lines that were added and removed among those that stayed.

@@ -50,15 +50,25 @@ type ReaderProcess struct {
 // StartReader starts the sidecar that the webhook has added to the Pod, on a port of its
 // own: all Pods of the lab share one network.
 func (l *Lab) StartReader(ctx context.Context, pod *corev1.Pod, edit func(*PodStart), flags ...string) (*ReaderProcess, error) {
-	ports, err := freePorts("127.0.0.1", 1)
+	address, err := FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	r := &ReaderProcess{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}
+	r := &ReaderProcess{Address: address}
 	r.PodProcess = PodProcess{
 		Pod: pod, Container: "bucket-access-reader", Edit: edit, Extra: append([]string{"--listen=" + r.Address, "--log-level=debug"}, flags...),
 	}
 	return r, l.StartProcess(ctx, &r.PodProcess, "bucket-access-reader")
+}
+
+// FreeAddress is a loopback address that nobody listens on now.
+func FreeAddress() (string, error) {
+	const loopback = "127.0.0.1"
+	ports, err := freePorts(loopback, 1)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(loopback, strconv.Itoa(ports[0])), nil
 }
 
 // Report waits for a report that is ready or failed, and returns it.

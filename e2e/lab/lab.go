@@ -152,11 +152,18 @@ func (l *Lab) startControlPlane(context.Context) error {
 	return err
 }
 
-func (l *Lab) writeKubeconfig(context.Context) error {
-	l.Kubeconfig = filepath.Join(l.Dir, "kubeconfig")
-	return clientcmd.WriteToFile(*kubeconfig(l.Config, &clientcmdapi.AuthInfo{
-		ClientCertificateData: l.Config.CertData, ClientKeyData: l.Config.KeyData,
-	}), l.Kubeconfig)
+func (l *Lab) writeKubeconfig(context.Context) (err error) {
+	l.Kubeconfig, err = l.WriteKubeconfig("kubeconfig", l.Config.Host)
+	return err
+}
+
+// WriteKubeconfig writes a kubeconfig of the cluster's administrator for a server at
+// another address, and returns its path.
+func (l *Lab) WriteKubeconfig(name, server string) (string, error) {
+	path := filepath.Join(l.Dir, name)
+	config := kubeconfig(l.Config, &clientcmdapi.AuthInfo{ClientCertificateData: l.Config.CertData, ClientKeyData: l.Config.KeyData})
+	config.Clusters["lab"].Server = server
+	return path, clientcmd.WriteToFile(*config, path)
 }
 
 func kubeconfig(config *rest.Config, user *clientcmdapi.AuthInfo) *clientcmdapi.Config {
