@@ -3,6 +3,7 @@ package suite
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,10 @@ var shapes = map[string]func(*corev1.Pod){
 	"a skipped container": func(p *corev1.Pod) {
 		p.Annotations["eks.amazonaws.com/skip-containers"] = "other"
 		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "other", Image: "registry.example.com/other:v1"})
+	},
+	"the reader": func(p *corev1.Pod) {
+		annotation("bucket-access.io/reader", "true")(p)
+		p.Spec.InitContainers = []corev1.Container{{Name: "migrate", Image: "registry.example.com/app:v1"}}
 	},
 	"a lifetime of the user's": annotation("eks.amazonaws.com/token-expiration", "900"),
 }
@@ -141,6 +146,9 @@ func essence(t *testing.T, l *lab.Lab, ns string, shape func(*corev1.Pod)) map[s
 			must(t, err)
 			result[c.Name] = append(result[c.Name], string(document))
 		}
+		if len(c.Args) > 0 {
+			result[c.Name] = append(result[c.Name], strings.Join(c.Args, " "))
+		}
 		for _, m := range c.VolumeMounts {
 			if !strings.HasPrefix(m.Name, "kube-api-access") {
 				result[c.Name] = append(result[c.Name], fmt.Sprintf("%s %s %t", m.Name, m.MountPath, m.ReadOnly))
@@ -148,10 +156,15 @@ func essence(t *testing.T, l *lab.Lab, ns string, shape func(*corev1.Pod)) map[s
 		}
 	}
 	for _, list := range result {
+		for i := range list { // the reader is told its Namespace, which is another for each order
+			list[i] = readerHash.ReplaceAllString(strings.ReplaceAll(list[i], ns, "NAMESPACE"), "$1")
+		}
 		slices.Sort(list)
 	}
 	return result
 }
+
+var readerHash = regexp.MustCompile(`("reader":{"name":"[^"]*"),"hash":"[0-9a-f]{16}"`)
 
 func TestAnyOrderWithEKSInTheBucketsRegionAndInAnUnknownOne(t *testing.T) {
 	newPolicy(t, cluster, "any-order", subject("*", "api-sa"))
