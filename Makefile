@@ -39,7 +39,7 @@ e2e: kube account-b build tofu $(BIN)/gotestsum ## the end-to-end suite on a rea
 	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 20m -p 1 ./e2e/terraform ./e2e/suite
 
 .PHONY: bench
-bench: ## measure; medians of BENCHCOUNT runs
+bench: kube account-b build ## measure; medians of BENCHCOUNT runs
 	@hack/bench.sh $(BENCHCOUNT)
 
 .PHONY: fuzz

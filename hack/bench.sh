@@ -21,3 +21,8 @@ END {
     printf "%-40s %11.2f us %12s %10s\n", substr(name, 10), t / 1000, b[name], a[name]
   }
 }' out/bench.txt
+
+echo
+echo "bench: one object of 1 GiB by the AWS SDK, over a bare TCP relay, and through the reader, $count times in turns"
+go test ./e2e/suite -count 1 -run '^$' -bench Transfer -benchtime "${count}x" | tee -a out/bench.txt |
+  awk '/^BenchmarkTransfer/ {for (i = 3; i < NF; i += 2) printf "  %-12s %s\n", $(i+1), $i}'
