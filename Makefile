@@ -44,7 +44,7 @@ bench: kube account-b build ## measure; medians of BENCHCOUNT runs
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)
-	@for target in admission:FuzzReview admission:FuzzPatch policy:FuzzParse iam:FuzzLike iam:FuzzTrust reader:FuzzKey; do \
+	@for target in admission:FuzzReview admission:FuzzPatch policy:FuzzParse iam:FuzzLike iam:FuzzTrust diagnosis:FuzzAnswer diagnosis:FuzzClaims reader:FuzzKey; do \
 	  echo "== $$target"; go test ./pkg/$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) | grep -v '^fuzz: elapsed'; \
 	done
 

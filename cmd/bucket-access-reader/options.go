@@ -72,10 +72,11 @@ func (o *options) bind(f *flag.FlagSet, environment func(string) (string, bool))
 	f.StringVar(&c.ProbeKey, "probe-key", "", "object whose first byte proves access; empty proves it by a listing")
 	f.StringVar(&c.Expect.Issuer, "expect-issuer", "", "token issuer that the policy is for")
 	f.StringVar(&c.Expect.Audience, "expect-audience", "", "audience that the policy says")
-	f.Func("expect-subject", "subject that the policy lists, like system:serviceaccount:NAMESPACE:NAME with * and ? as wildcards; may be repeated", func(s string) error {
-		c.Expect.Subjects = append(c.Expect.Subjects, s)
-		return nil
-	})
+	f.Func("expect-subject", "subject that the policy lists, like system:serviceaccount:NAMESPACE:NAME with * and ? as wildcards; may be repeated",
+		func(s string) error {
+			c.Expect.Subjects = append(c.Expect.Subjects, s)
+			return nil
+		})
 	f.Func("allowed-hosts", "names, separated by commas, by which the reader may be addressed besides localhost and IP addresses", func(s string) error {
 		for name := range strings.SplitSeq(s, ",") {
 			if name = strings.TrimSpace(name); name != "" {

@@ -27,7 +27,8 @@ func (o *readerOptions) settings() (inject.ReaderSettings, []string) {
 		}
 		return q
 	}
-	cpu, memory, limit := quantity("reader-cpu-request", o.cpuRequest), quantity("reader-memory-request", o.memoryRequest), quantity("reader-memory-limit", o.memoryLimit)
+	cpu, memory := quantity("reader-cpu-request", o.cpuRequest), quantity("reader-memory-request", o.memoryRequest)
+	limit := quantity("reader-memory-limit", o.memoryLimit)
 	if len(faults) == 0 && memory.Cmp(limit) > 0 {
 		faults = append(faults, fmt.Sprintf("--reader-memory-request (%s) must not be more than --reader-memory-limit (%s)", o.memoryRequest, o.memoryLimit))
 	}

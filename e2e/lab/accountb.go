@@ -89,13 +89,13 @@ func (b *AccountB) Start(ctx context.Context, name string) error {
 		return err
 	}
 	address := func(i int) string { return net.JoinHostPort(b.lab.host, strconv.Itoa(b.ports[i])) }
-	common := []string{"--health", "/healthz", "--region", AccountBRegion, "--keep-alive"}
-	arguments, url := append(common, "-p", address(0), "--iam-standalone-endpoint", socket, "--quiet", "--iam-cache-disable",
-		"posix", "--sidecar", filepath.Join(home, "sidecar"), b.Data), b.S3URL
+	arguments, url := []string{"-p", address(0), "--iam-standalone-endpoint", socket, "--quiet", "--iam-cache-disable",
+		"posix", "--sidecar", filepath.Join(home, "sidecar"), b.Data}, b.S3URL
 	if name == "iam" {
 		_ = os.Remove(socket)
-		arguments, url = append(common, "-p", address(1), "iam", "--quiet", "--dir", filepath.Join(home, "iam"), "--private-ports", socket), b.STSURL
+		arguments, url = []string{"-p", address(1), "iam", "--quiet", "--dir", filepath.Join(home, "iam"), "--private-ports", socket}, b.STSURL
 	}
+	arguments = append([]string{"--health", "/healthz", "--region", AccountBRegion, "--keep-alive"}, arguments...)
 	command := exec.Command(filepath.Join(b.lab.Repository, "bin", "versitygw"), arguments...)
 	command.Env = []string{"ROOT_ACCESS_KEY=account-b-root", "ROOT_SECRET_KEY=account-b-root-secret", "SSL_CERT_FILE=" + ca}
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -218,7 +218,7 @@ func (b *AccountB) stop() {
 
 func wrap(what string, err error) error {
 	if err != nil {
-		return fmt.Errorf("Account B: %s: %w", what, err)
+		return fmt.Errorf("%s in Account B: %w", what, err)
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ func (l *Lab) startControlPlane(context.Context) error {
 	// The issuer of its tokens is the API server itself, at an address and port from
 	// which an AWS account can fetch its keys.
 	server := l.env.ControlPlane.GetAPIServer()
-	server.SecureServing.Address, server.SecureServing.Port = l.host, "443"
+	server.Address, server.Port = l.host, "443"
 	l.Issuer = "https://" + l.host
 	arguments.Set("advertise-address", l.host)
 	arguments.Set("service-account-issuer", l.Issuer)

@@ -234,7 +234,8 @@ func becomePod(text string) error {
 			return fmt.Errorf("mounting %s: %w", path, err)
 		}
 	}
-	if mapped, err := os.ReadFile("/proc/self/uid_map"); err == nil && len(strings.Fields(string(mapped))) == 3 && !strings.HasSuffix(strings.TrimSpace(string(mapped)), " 1") {
+	// A user that made its namespaces itself has one user in them, and no other to become.
+	if mapped, err := os.ReadFile("/proc/self/uid_map"); err == nil && !strings.HasSuffix(strings.TrimSpace(string(mapped)), " 1") {
 		user := int(start.User)
 		if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(user), syscall.Setuid(user)); err != nil {
 			return err

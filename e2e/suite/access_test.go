@@ -39,37 +39,37 @@ type access struct {
 
 var accesses int
 
-func newAccess(t testing.TB, more ...string) *access {
-	t.Helper()
+func newAccess(tb testing.TB, more ...string) *access {
+	tb.Helper()
 	b, err := accountB()
-	must(t, err)
+	must(tb, err)
 	accesses++
 	name := fmt.Sprintf("access-%d", accesses)
-	a := &access{b: b, namespace: newNamespace(t, cluster, nil, "api-sa", "other"), content: make([]byte, 300_000)}
+	a := &access{b: b, namespace: newNamespace(tb, cluster, nil, "api-sa", "other"), content: make([]byte, 300_000)}
 	_, _ = rand.Read(a.content)
-	ctx := testContext(t)
+	ctx := testContext(tb)
 	a.policy, err = cluster.ApplyPolicy(ctx, name, b.Document(name+"-data", name+"-role", subject(a.namespace, "api-sa"), more...))
-	must(t, err)
-	must(t, b.CreateBucket(ctx, a.policy.Bucket, map[string]string{"config.json": string(a.content)}))
-	must(t, b.CreateRole(ctx, a.policy))
+	must(tb, err)
+	must(tb, b.CreateBucket(ctx, a.policy.Bucket, map[string]string{"config.json": string(a.content)}))
+	must(tb, b.CreateRole(ctx, a.policy))
 	return a
 }
 
 // pod is a labelled Pod, created through the webhook.
-func (a *access) pod(t testing.TB, name string, edits ...func(*corev1.Pod)) *corev1.Pod {
-	t.Helper()
-	return created(t, cluster, pod(a.namespace, name, append([]func(*corev1.Pod){label("bucket-access.io/policy", a.policy.Name)}, edits...)...))
+func (a *access) pod(tb testing.TB, name string, edits ...func(*corev1.Pod)) *corev1.Pod {
+	tb.Helper()
+	return created(tb, cluster, pod(a.namespace, name, append([]func(*corev1.Pod){label("bucket-access.io/policy", a.policy.Name)}, edits...)...))
 }
 
 // reader starts the sidecar of a Pod.
-func (a *access) reader(t testing.TB, p *corev1.Pod, edit func(*lab.PodStart), flags ...string) *lab.ReaderProcess {
-	t.Helper()
-	r, err := cluster.StartReader(testContext(t), p, edit, flags...)
-	must(t, err)
-	t.Cleanup(func() {
+func (a *access) reader(tb testing.TB, p *corev1.Pod, edit func(*lab.PodStart), flags ...string) *lab.ReaderProcess {
+	tb.Helper()
+	r, err := cluster.StartReader(testContext(tb), p, edit, flags...)
+	must(tb, err)
+	tb.Cleanup(func() {
 		r.Stop()
-		if text, err := os.ReadFile(r.Log); err == nil && t.Failed() {
-			t.Logf("the reader's log:\n%s", text)
+		if text, err := os.ReadFile(r.Log); err == nil && tb.Failed() {
+			tb.Logf("the reader's log:\n%s", text)
 		}
 	})
 	return r

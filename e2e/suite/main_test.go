@@ -64,22 +64,22 @@ func contextFor(limit time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), limit)
 }
 
-func testContext(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
+func testContext(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
+	tb.Cleanup(cancel)
 	return ctx
 }
 
 // newNamespace makes a Namespace with a default ServiceAccount and others. Its name
 // is unique in the lab.
-func newNamespace(t testing.TB, l *lab.Lab, labels map[string]string, accounts ...string) string {
-	t.Helper()
-	ctx := testContext(t)
+func newNamespace(tb testing.TB, l *lab.Lab, labels map[string]string, accounts ...string) string {
+	tb.Helper()
+	ctx := testContext(tb)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
-	must(t, l.Client.Create(ctx, namespace))
+	must(tb, l.Client.Create(ctx, namespace))
 	for _, account := range append([]string{"default"}, accounts...) {
-		must(t, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: account}}))
+		must(tb, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: account}}))
 	}
 	return namespace.Name
 }
@@ -159,10 +159,10 @@ func apply(t *testing.T, l *lab.Lab, objects ...any) (said string, err error) {
 	return stdout + stderr, err
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 

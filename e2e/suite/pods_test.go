@@ -42,9 +42,9 @@ func lacksInjection(p *corev1.Pod, policy string) string {
 	return strings.Join(missing, ", ")
 }
 
-func created(t testing.TB, l *lab.Lab, p *corev1.Pod) *corev1.Pod {
-	t.Helper()
-	must(t, l.Client.Create(testContext(t), p))
+func created(tb testing.TB, l *lab.Lab, p *corev1.Pod) *corev1.Pod {
+	tb.Helper()
+	must(tb, l.Client.Create(testContext(tb), p))
 	return p
 }
 

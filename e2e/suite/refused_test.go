@@ -74,7 +74,7 @@ func environment(pairs ...string) func(*testing.T, *access, *lab.PodStart) {
 // signed is a token of another issuer, which nobody in the cluster has signed.
 func signed(claims map[string]any) string {
 	encode := base64.RawURLEncoding.EncodeToString
-	payload, _ := json.Marshal(claims)
+	payload, _ := json.Marshal(claims) //nolint:errchkjson // texts, numbers and lists
 	text := encode([]byte(`{"alg":"ES256","kid":"x"}`)) + "." + encode(payload)
 	key, _ := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
 	sum := sha256.Sum256([]byte(text))
@@ -120,12 +120,14 @@ const probe = "actions: [s3:GetObject]\nreader: {inject: true, probeKey: config.
 
 var faults = map[string]fault{
 	"the token of another ServiceAccount": {by: "STS", want: diagnosis.WrongSubject, check: "token", says: ":other", start: token(func(t *testing.T, a *access) string {
+		t.Helper()
 		p := created(t, cluster, pod(a.namespace, "other", account("other")))
 		text, err := cluster.Token(testContext(t), p, "sts.amazonaws.com", 600)
 		must(t, err)
 		return text
 	})},
 	"a token for another audience": {by: "STS", want: diagnosis.WrongAudience, check: "token", says: `"https://vault.example.com"`, start: token(func(t *testing.T, a *access) string {
+		t.Helper()
 		text, err := cluster.Token(testContext(t), a.pod(t, "other-audience"), "https://vault.example.com", 600)
 		must(t, err)
 		return text

@@ -27,20 +27,20 @@ import (
 const gibibyte = 1 << 30
 
 // large writes an object of 1 GiB, of which no two blocks are alike.
-func (a *access) large(t testing.TB) (sum [sha256.Size]byte) {
-	t.Helper()
-	file, err := os.Create(filepath.Join(t.TempDir(), "large"))
-	must(t, err)
+func (a *access) large(tb testing.TB) (sum [sha256.Size]byte) {
+	tb.Helper()
+	file, err := os.Create(filepath.Join(tb.TempDir(), "large"))
+	must(tb, err)
 	defer file.Close()
 	source := rand.NewChaCha8([32]byte{1})
 	hash := sha256.New()
 	_, err = io.CopyN(io.MultiWriter(file, hash), source, gibibyte)
-	must(t, err)
+	must(tb, err)
 	_, err = file.Seek(0, io.SeekStart)
-	must(t, err)
+	must(tb, err)
 	key := "large.bin"
-	_, err = a.b.S3.PutObject(testContext(t), &s3.PutObjectInput{Bucket: &a.policy.Bucket, Key: &key, Body: file})
-	must(t, err)
+	_, err = a.b.S3.PutObject(testContext(tb), &s3.PutObjectInput{Bucket: &a.policy.Bucket, Key: &key, Body: file})
+	must(tb, err)
 	return [sha256.Size]byte(hash.Sum(nil))
 }
 
@@ -145,13 +145,13 @@ func (k *killer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// shortSessions passes requests on to the real STS and says of its sessions that they end
-// in so many seconds: AWS's shortest one takes a quarter of an hour.
+// shortSessions passes requests on to the real STS and says of its sessions that they last
+// so long: AWS's shortest one takes a quarter of an hour.
 type shortSessions struct {
-	sts     string
-	seconds time.Duration
-	mutex   sync.Mutex
-	tokens  []string // web identity tokens that were traded
+	sts    string
+	last   time.Duration
+	mutex  sync.Mutex
+	tokens []string // web identity tokens that were traded
 }
 
 var expiration = regexp.MustCompile(`<Expiration>[^<]*</Expiration>`)
@@ -171,7 +171,7 @@ func (s *shortSessions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mutex.Lock()
 		s.tokens = append(s.tokens, strings.SplitN(token, "&", 2)[0])
 		s.mutex.Unlock()
-		end := time.Now().Add(s.seconds * time.Second).UTC().Format(time.RFC3339)
+		end := time.Now().Add(s.last).UTC().Format(time.RFC3339)
 		text = expiration.ReplaceAll(text, []byte("<Expiration>"+end+"</Expiration>"))
 	}
 	w.Header().Set("Content-Type", answer.Header.Get("Content-Type"))
@@ -183,7 +183,7 @@ func (s *shortSessions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // clients that never pause lose nothing.
 func TestRenewalLosesNoRequest(t *testing.T) {
 	a := newAccess(t)
-	proxy := &shortSessions{sts: a.b.STSURL, seconds: 62} // renewed a minute before the end: every 2 s
+	proxy := &shortSessions{sts: a.b.STSURL, last: 62 * time.Second} // renewed a minute before the end: every 2 s
 	address := serveOnLoopback(t, proxy)
 	p := a.pod(t, "app", annotation("eks.amazonaws.com/token-expiration", "600"))
 	r := a.reader(t, p, func(start *lab.PodStart) { start.SetEnv("AWS_ENDPOINT_URL_STS", address) }, "--probe-interval=1s")

@@ -99,7 +99,10 @@ var byCode = map[string]Cause{
 }
 
 // regionCodes are S3's ways to say that the bucket is elsewhere.
-var regionCodes = []string{"PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "BucketRegionError", "MovedPermanently"}
+var regionCodes = []string{
+	"PermanentRedirect", "TemporaryRedirect", "Redirect", "MovedPermanently", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
+	"BucketRegionError",
+}
 
 var expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)
 

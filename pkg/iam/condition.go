@@ -155,8 +155,7 @@ func (c tokenContext) entry(o operator, key string, values Values) (truth, Findi
 		if met := o.ifExists || o.set == "ForAllValues" || (o.negated && o.set == ""); met {
 			return yes, Finding{}
 		}
-		return no, Finding{Rule: KeyNeverPresent, Message: fmt.Sprintf(
-			"STS never sets this key for the token: its keys are %s", strings.Join(c.keys(), ", "))}
+		return no, Finding{Rule: KeyNeverPresent, Message: "STS never sets this key for the token: its keys are " + strings.Join(c.keys(), ", ")}
 	}
 	matched := no
 	for _, value := range values {

@@ -102,7 +102,7 @@ func scalar(data jsontext.Value) (string, error) {
 		return text, err
 	case 't', 'f', '0':
 		return string(data), nil
-	case 'n', '{', '[':
+	default:
 	}
 	return "", errors.New("want a text or a list of texts")
 }

@@ -106,7 +106,8 @@ func (l *linter) operator(use claimUse) {
 	case use.parsed.set == "ForAllValues":
 		l.report(use.path, VacuousOperator, "ForAllValues holds for a token without the claim too: write %s", use.parsed.base)
 	case use.parsed.negated:
-		l.report(use.path, VacuousOperator, "%s lets everybody through but those it names, of every Namespace: name who may, by StringEquals or StringLike", use.operator)
+		l.report(use.path, VacuousOperator,
+			"%s lets everybody through but those it names, of every Namespace: name who may, by StringEquals or StringLike", use.operator)
 	case len(use.values) == 0:
 		l.report(use.path, ClaimMismatch, "lists no value, so nothing matches: write at least one")
 	}

@@ -39,17 +39,17 @@ func (l *linter) principal(at string, s Statement, web bool) {
 func (l *linter) principalValue(at, kind, value, effect string, web bool) {
 	switch {
 	case deletedPattern.MatchString(value):
-		l.report(at, DeletedPrincipal, "%s is the ID of a user or role that was deleted; IAM shows it in place of the ARN, and a new one of the same name is not trusted: "+
-			"write the ARN anew", value)
+		l.report(at, DeletedPrincipal, "%s is the ID of a user or role that was deleted; IAM shows it in place of the ARN, "+
+			"and a new one of the same name is not trusted: write the ARN anew", value)
 	case kind == "Federated":
 		l.provider(at, value)
 	case kind == Anyone && effect == Allow:
-		l.report(strings.TrimSuffix(at, "."+Anyone), WrongPrincipal, "\"*\" trusts every account and every identity provider: name the OIDC provider, {\"Federated\": %q}",
-			l.exampleProvider())
+		l.report(strings.TrimSuffix(at, "."+Anyone), WrongPrincipal,
+			"\"*\" trusts every account and every identity provider: name the OIDC provider, {\"Federated\": %q}", l.exampleProvider())
 	case !web || kind == Anyone:
 	case kind == "Service":
-		l.report(at, WrongPrincipal, "%.100q is a service of AWS (pods.eks.amazonaws.com is EKS Pod Identity's), a ServiceAccount's token comes from an OIDC provider: "+
-			"write {\"Federated\": %q}", value, l.exampleProvider())
+		l.report(at, WrongPrincipal, "%.100q is a service of AWS (pods.eks.amazonaws.com is EKS Pod Identity's), "+
+			"a ServiceAccount's token comes from an OIDC provider: write {\"Federated\": %q}", value, l.exampleProvider())
 	case kind == "AWS":
 		l.report(at, WrongPrincipal, "%.200q has AWS credentials and needs no web identity, a token comes from an OIDC provider: write {\"Federated\": %q}",
 			value, l.exampleProvider())

@@ -205,8 +205,9 @@ func (p *planner) readerContainer(name string, port int) []byte {
 	out = append(out, `,"volumeMounts":[`...)
 	out = append(append(out, tokenMount...), ']')
 	out = append(out, gate(p.policy.Reader.Gate, address)...)
-	return append(out, `,"terminationMessagePolicy":"FallbackToLogsOnError","restartPolicy":"Always","securityContext":{"runAsNonRoot":true,"runAsUser":65532,`+
-		`"runAsGroup":65532,"allowPrivilegeEscalation":false,"readOnlyRootFilesystem":true,"capabilities":{"drop":["ALL"]},"seccompProfile":{"type":"RuntimeDefault"}}}`...)
+	return append(out, `,"terminationMessagePolicy":"FallbackToLogsOnError","restartPolicy":"Always","securityContext":{`+
+		`"runAsNonRoot":true,"runAsUser":65532,"runAsGroup":65532,"allowPrivilegeEscalation":false,"readOnlyRootFilesystem":true,`+
+		`"capabilities":{"drop":["ALL"]},"seccompProfile":{"type":"RuntimeDefault"}}}`...)
 }
 
 func issuerFor(p *policy.Policy, cluster string) string {
@@ -219,7 +220,8 @@ func issuerFor(p *policy.Policy, cluster string) string {
 // gate is the probe that holds back what the policy says. A startup probe that gives up
 // would restart the container, so it never does: 2147483647 tries take 200 years.
 func gate(gate v1alpha1.Gate, address string) string {
-	const form = `,%q:{"exec":{"command":["` + v1alpha1.ReaderCommand + `","check","--address=%s"]},"periodSeconds":3,"timeoutSeconds":6,"failureThreshold":%d}`
+	const form = `,%q:{"exec":{"command":["` + v1alpha1.ReaderCommand + `","check","--address=%s"]},` +
+		`"periodSeconds":3,"timeoutSeconds":6,"failureThreshold":%d}`
 	switch gate {
 	case v1alpha1.GateStartup:
 		return fmt.Sprintf(form, "startupProbe", address, 1<<31-1)

@@ -225,6 +225,7 @@ func TestTheEnvironmentAndTheTokenFile(t *testing.T) {
 		wants(t, s, "environment", diagnosis.ContainerCredentials, "CredentialsEndpointProvider")
 	})
 	file := func(t *testing.T, edit func(path string)) *Server {
+		t.Helper()
 		c := injected(t, goodClaims())
 		edit(os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"))
 		s, _ := newTestServer(t, c, transport(green))

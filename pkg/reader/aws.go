@@ -67,23 +67,24 @@ func newClients(ctx context.Context, c *Config, transport http.RoundTripper) *cl
 // the role's access, not a node's or a key's.
 type guard struct{ aws.CredentialsProvider }
 
+// Retrieve returns web identity's credentials, or an error that says whose it found.
 func (g guard) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	found, err := g.CredentialsProvider.Retrieve(ctx)
 	if err == nil && found.Source != stscreds.WebIdentityProviderName {
-		return aws.Credentials{}, &foreignCredentials{source: found.Source}
+		return aws.Credentials{}, &foreignError{source: found.Source}
 	}
 	return found, err
 }
 
-// foreignCredentials are of another source than web identity.
-type foreignCredentials struct{ source string }
+// foreignError are of another source than web identity.
+type foreignError struct{ source string }
 
-func (e *foreignCredentials) Error() string {
+func (e *foreignError) Error() string {
 	return "the AWS SDK's default chain found credentials of " + e.source + " instead of web identity"
 }
 
 // cause tells where they come from.
-func (e *foreignCredentials) cause() diagnosis.Cause {
+func (e *foreignError) cause() diagnosis.Cause {
 	switch e.source {
 	case ec2rolecreds.ProviderName:
 		return diagnosis.NodeRole
@@ -93,8 +94,8 @@ func (e *foreignCredentials) cause() diagnosis.Cause {
 	return diagnosis.StaticCredentials
 }
 
-func asForeign(err error) (*foreignCredentials, bool) {
-	var foreign *foreignCredentials
+func asForeign(err error) (*foreignError, bool) {
+	var foreign *foreignError
 	ok := errors.As(err, &foreign)
 	return foreign, ok
 }

@@ -96,7 +96,7 @@ func (c *chain) environment(ctx context.Context, r *Report) (string, diagnosis.D
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	if found, err := c.clients.unguarded.Retrieve(ctx); err == nil {
-		foreign := &foreignCredentials{source: found.Source}
+		foreign := &foreignError{source: found.Source}
 		return "", diagnosis.Of(foreign.cause(), c.facts(r), "missing: "+strings.Join(missing, ", ")+"; "+foreign.Error())
 	}
 	return "", diagnosis.Of(diagnosis.NotInjected, c.facts(r), "missing: "+strings.Join(missing, ", "))

@@ -50,6 +50,7 @@ type written struct {
 	status int
 }
 
+// WriteHeader notes the first status.
 func (w *written) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status

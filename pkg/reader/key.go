@@ -34,8 +34,11 @@ func (c *Config) checkKey(key string) string {
 		return "it is no UTF-8"
 	case strings.ContainsFunc(key, unicode.IsControl):
 		return "it has a control character"
-	case slices.ContainsFunc(strings.FieldsFunc(key, func(r rune) bool { return r == '/' || r == '\\' }), func(part string) bool { return part == "." || part == ".." }):
+	case slices.ContainsFunc(strings.FieldsFunc(key, isSlash), isDots):
 		return "it has . or .. between slashes"
 	}
 	return ""
 }
+
+func isSlash(r rune) bool     { return r == '/' || r == '\\' }
+func isDots(part string) bool { return part == "." || part == ".." }

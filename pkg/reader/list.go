@@ -43,7 +43,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	if prefix == "" {
 		prefix = s.config.Prefix
 	}
-	maximum, err := strconv.Atoi(query.Get("max-keys"))
+	maximum, err := strconv.ParseInt(query.Get("max-keys"), 10, 32)
 	if err != nil || maximum < 1 || maximum > maxListing {
 		maximum = maxListing
 	}
@@ -94,5 +94,5 @@ func writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(value)
+	_ = json.NewEncoder(w).Encode(value) //nolint:errchkjson // what can fail is the connection, and there is nobody to tell
 }

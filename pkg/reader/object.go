@@ -154,7 +154,9 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error, key s
 		// AWS was not asked, and the SDK says less than the last proof does.
 		d = *last.failure().Diagnosis
 	}
-	if status := d.Cause.HTTPStatus(); status != http.StatusNotFound && status != http.StatusPreconditionFailed && status != http.StatusRequestedRangeNotSatisfiable {
+	switch d.Cause.HTTPStatus() {
+	case http.StatusNotFound, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable: // of the request alone
+	default:
 		s.prover.ask()
 	}
 	s.refuse(w, r, d)

@@ -38,9 +38,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, d diagnosis.Diag
 	if r.Method == http.MethodHead {
 		return
 	}
-	_ = json.NewEncoder(w).Encode(problem{
+	said := problem{
 		Type: problemType + string(d.Cause), Title: d.Title, Status: status, Detail: d.Detail, Cause: d.Cause, Fix: d.Fix, Answer: d.Answer,
-	})
+	}
+	_ = json.NewEncoder(w).Encode(said) //nolint:errchkjson // what can fail is the connection, and there is nobody to tell
 }
 
 // facts are those of a request, with the claims that the last proof has read.

@@ -32,14 +32,14 @@ func (p *prover) run(ctx context.Context) {
 			return
 		}
 		p.note(report)
-		if report.Ready {
+		switch before := p.last.Swap(report); {
+		case report.Ready:
 			pause = p.config.ProbeInterval
-		} else if p.last.Load() == nil || p.last.Load().Ready {
+		case before == nil || before.Ready:
 			pause = firstRetry
-		} else {
+		default:
 			pause = min(2*pause, p.config.ProbeInterval)
 		}
-		p.last.Store(report)
 		select {
 		case <-ctx.Done():
 			return
