@@ -39,8 +39,8 @@ func classify(a Answer, f Facts) (Cause, string) {
 		return wrongRegion(a, f)
 	case a.Code == "SignatureDoesNotMatch" && (strings.Contains(a.Message, "Signature expired") || strings.Contains(a.Message, "not yet current")):
 		return ClockSkew, said(a)
-	case a.Code == "SignatureDoesNotMatch" && strings.Contains(a.Message, "scoped to a valid region"):
-		return WrongRegion, said(a)
+	case a.Code == "SignatureDoesNotMatch" && a.Service == "STS" && strings.Contains(a.Message, "scoped to a valid region"):
+		return WrongSTSEndpoint, said(a)
 	case a.Code == "SignatureDoesNotMatch":
 		return InvalidCredentials, said(a)
 	case a.Code == "InvalidIdentityToken":
@@ -49,6 +49,8 @@ func classify(a Answer, f Facts) (Cause, string) {
 		return denied(a, f), said(a)
 	case a.Code == "InvalidRequest" && strings.Contains(a.Message, "Server Side Encryption"):
 		return CustomerKey, said(a)
+	case a.Service == "S3" && (a.Code == "InvalidArgument" || a.Code == "InvalidRequest"):
+		return BadParameter, said(a)
 	case a.Code == "ValidationError" || a.Code == "InvalidRequest" || a.Code == "InvalidArgument":
 		return InvalidRequest, said(a)
 	case a.Status == 429:
@@ -166,7 +168,7 @@ func denied(a Answer, f Facts) Cause {
 	case a.Operation == "GetObject" && f.Key != "":
 		return MissingOrNotGranted
 	}
-	return NotGranted
+	return NotGrantedOrDenied
 }
 
 // said is AWS's message as a detail, bounded.

@@ -26,6 +26,7 @@ const (
 	RoleNotTrusting    Cause = "RoleNotTrusting"
 	InvalidRequest     Cause = "InvalidRequest"
 	STSRegionDisabled  Cause = "STSRegionDisabled"
+	WrongSTSEndpoint   Cause = "WrongSTSEndpoint"
 
 	OtherIdentity      Cause = "OtherIdentity"
 	InvalidCredentials Cause = "InvalidCredentials"
@@ -45,6 +46,8 @@ const (
 	KeyMissing               Cause = "KeyMissing"
 	Archived                 Cause = "Archived"
 	AccountDisabled          Cause = "AccountDisabled"
+	BadParameter             Cause = "BadParameter"
+	NotGrantedOrDenied       Cause = "NotGrantedOrDenied"
 	OutsidePrefix            Cause = "OutsidePrefix"
 	InvalidKey               Cause = "InvalidKey"
 	RangeNotSatisfiable      Cause = "RangeNotSatisfiable"
@@ -91,28 +94,4 @@ type Facts struct {
 	TokenFile                    string
 	Claims                       *Claims // of the token; nil when it could not be read
 	Expect                       Expect
-}
-
-// HTTPStatus is the status with which a reader of objects answers for the cause.
-func (c Cause) HTTPStatus() int {
-	switch c {
-	case KeyMissing:
-		return 404
-	case RangeNotSatisfiable:
-		return 416
-	case PreconditionFailed:
-		return 412
-	case InvalidKey:
-		return 400
-	case MethodNotAllowed:
-		return 405
-	case HostNotAllowed:
-		return 421
-	case TimedOut, Unreachable, UntrustedCertificate, Throttled, ServiceFailure, Overloaded:
-		return 503
-	case BucketMissing, WrongRegion, ClockSkew, AccountDisabled, Unexpected, InvalidRequest, STSRegionDisabled, IssuerUnreachable:
-		return 502
-	default: // somebody refused, or something stands in the way of the policy's identity
-		return 403
-	}
 }

@@ -167,6 +167,19 @@ var sentences = map[Cause]sentence{
 		"S3 says 403 for a missing object too where s3:ListBucket is not granted: check that {key} exists, that the role may " +
 			"s3:GetObject it, and that nothing denies it.",
 	},
+	NotGrantedOrDenied: {
+		"It is not granted, or denied",
+		"S3 gives no reason across accounts: allow it in the permission policy of {role} (generate it anew from the policy), " +
+			"within the prefix {prefix}, and look for a Deny in the bucket policy of {bucket}.",
+	},
+	BadParameter: {
+		"S3 refuses a parameter of the request",
+		"Correct the request: a continuation token is one that the page before has given, for the same prefix and delimiter.",
+	},
+	WrongSTSEndpoint: {
+		"The endpoint of STS is of another region",
+		"Set the policy's endpoints.sts to one of {region}, or leave it out.",
+	},
 	KMSDenied: {
 		"The key that encrypts the object is denied",
 		"Allow kms:Decrypt to {role} both in the key's own policy and in the role's, and set the policy's kmsKeyARN.",

@@ -189,8 +189,8 @@ func (p *planner) readerContainer(name string, port int) []byte {
 	out = append(out, `,"command":["`+v1alpha1.ReaderCommand+`"],"args":[`...)
 	for i, arg := range args {
 		out = append(out, separator(i)...)
-		// Kubernetes fills in $(NAME); the policy's values are literal.
-		out = patch.AppendString(out, strings.ReplaceAll(arg, "$(", "$$("))
+		// Kubernetes fills in $(NAME) and makes $$ one; the policy's values are literal.
+		out = patch.AppendString(out, strings.ReplaceAll(arg, "$", "$$"))
 	}
 	out = fmt.Appendf(out, `],"ports":[{"name":"bucket-reader","containerPort":%d,"protocol":"TCP"}],"env":[`, port)
 	for i, edit := range p.env.untouched() {

@@ -123,6 +123,7 @@ func TestBadDocumentsAndNames(t *testing.T) {
 		"an http issuer":         {"orders", minimal + "issuer: http://x", "is no issuer"},
 		"a wildcard prefix":      {"orders", minimal + "prefix: a/*", "would be wildcards"},
 		"a prefix beyond Latin":  {"orders", minimal + "prefix: 日本/", "which IAM takes in no policy document"},
+		"a prefix with $$":       {"orders", minimal + "prefix: a$$b/", "filled in by Kubernetes"},
 		"a variable as audience": {"orders", minimal + "audience: ${aws:username}", "is no audience"},
 		"a probe outside":        {"orders", minimal + "prefix: a/\nreader: {probeKey: b/x}", `is outside of the policy's prefix "a/"`},
 		"a reader without proof": {"orders", minimal + "actions: [s3:GetObject]\nreader: {inject: true}", "proves access by an object: name one"},

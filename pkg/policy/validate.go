@@ -164,6 +164,8 @@ func (v *validator) prefix(name, prefix string) {
 	switch {
 	case strings.ContainsFunc(prefix, func(r rune) bool { return r > 0xff }):
 		v.fail(field.Invalid(v.at(name), prefix, "has characters beyond U+00FF, which IAM takes in no policy document"))
+	case strings.Contains(prefix, "$(") || strings.Contains(prefix, "$$"):
+		v.fail(field.Invalid(v.at(name), prefix, "'$(' and '$$' would be filled in by Kubernetes in BUCKET_PREFIX; leave them out"))
 	case strings.ContainsAny(prefix, "*?") || strings.Contains(prefix, "${"):
 		v.fail(field.Invalid(v.at(name), prefix, "is literal: '*', '?' and '${' would be wildcards and variables in IAM; leave them out"))
 	}

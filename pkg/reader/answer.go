@@ -63,8 +63,8 @@ func answerOf(err error) (diagnosis.Answer, bool) {
 	if errors.As(err, &api) {
 		answer.Code, answer.Message = api.ErrorCode(), api.ErrorMessage()
 	}
-	if answer.Code == "UnknownError" || answer.Code == http.StatusText(answer.Status) {
-		answer.Code = "" // the SDK's stand-ins where there was no body
+	if answer.Code == "UnknownError" || answer.Code == http.StatusText(answer.Status) || strings.HasPrefix(answer.Operation, "Head") {
+		answer.Code, answer.Message = "", "" // the SDK's stand-ins where there was no body
 	}
 	return answer, true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -54,7 +55,7 @@ func newClients(ctx context.Context, c *Config, transport http.RoundTripper) *cl
 			func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, fault })}
 	}
 	unguarded := loaded.Credentials
-	loaded.Credentials = guard{unguarded}
+	loaded.Credentials = &guard{CredentialsProvider: unguarded}
 	return &clients{
 		s3: s3.NewFromConfig(loaded, func(o *s3.Options) { o.DisableLogOutputChecksumValidationSkipped = true }),
 		// GetCallerIdentity is asked of the same endpoint that gives the session.
@@ -65,13 +66,34 @@ func newClients(ctx context.Context, c *Config, transport http.RoundTripper) *cl
 
 // guard lets no credentials through but those of web identity: what is proven here is
 // the role's access, not a node's or a key's.
-type guard struct{ aws.CredentialsProvider }
+type guard struct {
+	aws.CredentialsProvider
+
+	mutex  sync.Mutex
+	failed error
+	until  time.Time
+}
+
+// failureHolds is how long a failure is given out again without asking: STS would hear of
+// every single request otherwise, for which the SDK remembers nothing.
+const failureHolds = time.Second
 
 // Retrieve returns web identity's credentials, or an error that says whose it found.
-func (g guard) Retrieve(ctx context.Context) (aws.Credentials, error) {
+func (g *guard) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	g.mutex.Lock()
+	failed, until := g.failed, g.until
+	g.mutex.Unlock()
+	if failed != nil && time.Now().Before(until) {
+		return aws.Credentials{}, failed
+	}
 	found, err := g.CredentialsProvider.Retrieve(ctx)
 	if err == nil && found.Source != stscreds.WebIdentityProviderName {
-		return aws.Credentials{}, &foreignError{source: found.Source}
+		found, err = aws.Credentials{}, &foreignError{source: found.Source}
+	}
+	if ctx.Err() == nil { // else it says nothing of the credentials
+		g.mutex.Lock()
+		g.failed, g.until = err, time.Now().Add(failureHolds)
+		g.mutex.Unlock()
 	}
 	return found, err
 }

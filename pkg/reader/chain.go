@@ -185,7 +185,7 @@ func (c *chain) bucket(ctx context.Context, r *Report) (string, diagnosis.Diagno
 	listed, err := c.clients.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &c.config.Bucket, Prefix: &c.config.Prefix, MaxKeys: aws.Int32(1)})
 	if err != nil {
 		wrong := diagnose(err, facts)
-		if wrong.Cause == diagnosis.NotGranted {
+		if wrong.Cause == diagnosis.NotGranted || wrong.Cause == diagnosis.NotGrantedOrDenied {
 			wrong.Fix += " Without s3:ListBucket in the policy's actions, set the policy's reader.probeKey to an object."
 		}
 		return "", wrong

@@ -25,6 +25,7 @@ type Config struct {
 	ProbeInterval time.Duration // between two proofs while access is there
 	ProbeTimeout  time.Duration // of one proof
 	IdleTimeout   time.Duration // a transfer without a byte's progress for so long is ended
+	ShutdownDelay time.Duration // for which it serves on without being ready, once it is told to end
 	MaxTransfers  int           // at once
 
 	// Environment looks up a variable, as os.LookupEnv does.
@@ -60,6 +61,9 @@ func (c *Config) Validate() error {
 		if interval < time.Second || interval > time.Hour {
 			fault("%s is %s; give 1s to 1h", name, interval)
 		}
+	}
+	if c.ShutdownDelay < 0 {
+		fault("--shutdown-delay is %s; it must not be negative", c.ShutdownDelay)
 	}
 	if c.MaxTransfers < 1 {
 		fault("--max-transfers is %d; give 1 or more", c.MaxTransfers)

@@ -2,9 +2,11 @@ package reader
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -18,6 +20,8 @@ import (
 // here (DNS rebinding) is refused; an IP address in the Host header can't be one.
 func (s *Server) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// For every answer but a stream, which extends it for as long as it moves.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.config.IdleTimeout))
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		switch {
@@ -78,6 +82,9 @@ func (s *Server) observed(next http.HandlerFunc) http.Handler {
 			fault := recover()
 			if fault != nil {
 				status = brokenStatus
+			}
+			if err, ok := fault.(error); fault != nil && !(ok && errors.Is(err, http.ErrAbortHandler)) {
+				s.log.Error("A request has failed by a fault of the reader", "route", route, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
 			}
 			s.recorder.request(route, status, time.Since(started))
 			s.log.Debug("Request answered", "route", route, "method", r.Method, "status", status, "path", r.URL.Path,

@@ -1,6 +1,7 @@
 package reader
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -43,6 +44,8 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	if prefix == "" {
 		prefix = s.config.Prefix
 	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.config.ProbeTimeout)
+	defer cancel()
 	maximum, err := strconv.ParseInt(query.Get("max-keys"), 10, 32)
 	if err != nil || maximum < 1 || maximum > maxListing {
 		maximum = maxListing
@@ -63,7 +66,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	if text := query.Get("continuation-token"); text != "" {
 		input.ContinuationToken = &text
 	}
-	answer, err := s.clients.s3.ListObjectsV2(r.Context(), input)
+	answer, err := s.clients.s3.ListObjectsV2(ctx, input)
 	if err != nil {
 		s.failed(w, r, err, "")
 		return

@@ -2,6 +2,7 @@ package reader
 
 import (
 	"context"
+	"errors"
 	"mime"
 	"net/http"
 	"strconv"
@@ -25,34 +26,54 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, escaped string) 
 		s.refuse(w, r, diagnosis.Of(diagnosis.OutsidePrefix, s.facts(key), ""))
 		return
 	}
-	select {
-	case s.transfers <- struct{}{}:
-		defer func() { <-s.transfers }()
-	default:
-		s.refuse(w, r, diagnosis.Of(diagnosis.Overloaded, s.facts(key), strconv.Itoa(cap(s.transfers))+" are under way"))
-		return
-	}
-	s.recorder.transfers.Inc()
-	defer s.recorder.transfers.Dec()
-	// The request's context ends when the client goes away, and the S3 call with it.
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
+	// The request's context ends when the client goes away, and the S3 call with it; until
+	// S3's header is there, so it does when the time for it is over.
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	inTime := time.AfterFunc(s.config.ProbeTimeout, func() { cancel(context.DeadlineExceeded) })
+	defer inTime.Stop()
 	if r.Method == http.MethodHead {
 		s.head(ctx, w, r, key)
 		return
 	}
-	answer, err := s.clients.s3.GetObject(ctx, getInput(s.config.Bucket, key, r.Header))
+	answer, err := s.get(ctx, key, r.Header)
 	if err != nil {
-		s.failed(w, r, err, key)
+		s.failed(w, r, errors.Join(context.Cause(ctx), err), key)
 		return
 	}
+	inTime.Stop()
 	defer answer.Body.Close()
-	length := aws.ToInt64(answer.ContentLength)
+	length := int64(unknown)
+	if answer.ContentLength != nil {
+		length = *answer.ContentLength
+	}
 	s.describe(w, r, key, described{
 		length: answer.ContentLength, etag: answer.ETag, modified: answer.LastModified, contentType: answer.ContentType,
 		encoding: answer.ContentEncoding, language: answer.ContentLanguage, contentRange: answer.ContentRange,
 	})
-	s.stream(w, r, answer.Body, length, cancel)
+	if length != 0 {
+		s.stream(w, r, answer.Body, length, func() { cancel(nil) })
+	}
+}
+
+// get asks S3 for an object. If-Range is HTTP's and not S3's: the range counts only while
+// the object is the same, else all of it is wanted.
+func (s *Server) get(ctx context.Context, key string, h http.Header) (*s3.GetObjectOutput, error) {
+	input := getInput(s.config.Bucket, key, h)
+	same := h.Get("If-Range")
+	switch {
+	case same == "" || input.Range == nil:
+		return s.clients.s3.GetObject(ctx, input)
+	case strings.HasPrefix(same, `"`) && input.IfMatch == nil:
+		input.IfMatch = &same
+		answer, err := s.clients.s3.GetObject(ctx, input)
+		if said, answered := answerOf(err); err == nil || !answered || said.Status != http.StatusPreconditionFailed {
+			return answer, err
+		}
+		input.IfMatch = nil
+	}
+	input.Range = nil
+	return s.clients.s3.GetObject(ctx, input)
 }
 
 func (s *Server) head(ctx context.Context, w http.ResponseWriter, r *http.Request, key string) {
@@ -62,7 +83,7 @@ func (s *Server) head(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		IfModifiedSince: in.IfModifiedSince, IfUnmodifiedSince: in.IfUnmodifiedSince,
 	})
 	if err != nil {
-		s.failed(w, r, err, key)
+		s.failed(w, r, errors.Join(context.Cause(ctx), err), key)
 		return
 	}
 	s.describe(w, r, key, described{
@@ -154,11 +175,7 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error, key s
 		// AWS was not asked, and the SDK says less than the last proof does.
 		d = *last.failure().Diagnosis
 	}
-	switch d.Cause.HTTPStatus() {
-	case http.StatusNotFound, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable: // of the request alone
-	default:
-		s.prover.ask()
-	}
+	s.prover.doubt(d.Cause)
 	s.refuse(w, r, d)
 }
 

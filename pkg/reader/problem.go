@@ -27,7 +27,7 @@ const retryAfter = "2"
 
 // refuse answers with a diagnosis. A HEAD request gets the status alone.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, d diagnosis.Diagnosis) {
-	status := d.Cause.HTTPStatus()
+	status := statusOf(d.Cause)
 	s.recorder.failure(d.Cause)
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
@@ -42,6 +42,31 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, d diagnosis.Diag
 		Type: problemType + string(d.Cause), Title: d.Title, Status: status, Detail: d.Detail, Cause: d.Cause, Fix: d.Fix, Answer: d.Answer,
 	}
 	_ = json.NewEncoder(w).Encode(said) //nolint:errchkjson // what can fail is the connection, and there is nobody to tell
+}
+
+// statusOf is the status with which a cause is answered.
+func statusOf(cause diagnosis.Cause) int {
+	switch cause {
+	case diagnosis.KeyMissing:
+		return http.StatusNotFound
+	case diagnosis.RangeNotSatisfiable:
+		return http.StatusRequestedRangeNotSatisfiable
+	case diagnosis.PreconditionFailed:
+		return http.StatusPreconditionFailed
+	case diagnosis.InvalidKey, diagnosis.BadParameter:
+		return http.StatusBadRequest
+	case diagnosis.MethodNotAllowed:
+		return http.StatusMethodNotAllowed
+	case diagnosis.HostNotAllowed:
+		return http.StatusMisdirectedRequest
+	case diagnosis.TimedOut, diagnosis.Unreachable, diagnosis.UntrustedCertificate, diagnosis.Throttled, diagnosis.ServiceFailure, diagnosis.Overloaded:
+		return http.StatusServiceUnavailable
+	case diagnosis.BucketMissing, diagnosis.WrongRegion, diagnosis.ClockSkew, diagnosis.AccountDisabled, diagnosis.Unexpected, diagnosis.InvalidRequest,
+		diagnosis.STSRegionDisabled, diagnosis.WrongSTSEndpoint, diagnosis.IssuerUnreachable:
+		return http.StatusBadGateway
+	default: // somebody refused, or something stands in the way of the policy's identity
+		return http.StatusForbidden
+	}
 }
 
 // facts are those of a request, with the claims that the last proof has read.

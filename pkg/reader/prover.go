@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
 )
 
 // prover keeps the last report fresh: one proof at a time, whoever asks for it, so that
@@ -43,8 +45,12 @@ func (p *prover) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.again:
-			pause = firstRetry
+		case <-p.again: // soon, and still not more often than after a failure
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(firstRetry):
+			}
 		case <-time.After(pause):
 		}
 	}
@@ -77,8 +83,20 @@ func (p *prover) report(now time.Time) *Report {
 	return &stale
 }
 
-// ask makes the next proof come now, for a request that has just failed.
-func (p *prover) ask() {
+// ofTheRequest are causes that say something of one object or one request, and nothing of
+// access as a whole.
+var ofTheRequest = map[diagnosis.Cause]bool{
+	diagnosis.KeyMissing: true, diagnosis.MissingOrNotGranted: true, diagnosis.Archived: true, diagnosis.KMSDenied: true, diagnosis.KMSKeyUnusable: true,
+	diagnosis.CustomerKey: true, diagnosis.PreconditionFailed: true, diagnosis.RangeNotSatisfiable: true, diagnosis.BadParameter: true,
+	diagnosis.Throttled: true, diagnosis.TimedOut: true, diagnosis.ServiceFailure: true,
+}
+
+// doubt makes the next proof come soon where a request has failed for a cause that the
+// last proof does not know of.
+func (p *prover) doubt(cause diagnosis.Cause) {
+	if last := p.last.Load(); last == nil || !last.Ready || ofTheRequest[cause] {
+		return
+	}
 	select {
 	case p.again <- struct{}{}:
 	default:

@@ -73,7 +73,7 @@ func (r *Report) Line() string {
 	failed := r.failure()
 	if failed == nil {
 		if !r.Ready {
-			return "not checked yet"
+			return "the last proof is too old to be believed; the reader's log says why none has come since"
 		}
 		return "OK: bucket " + r.Bucket + " is readable as " + r.Role
 	}

@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
 )
 
 // Server serves objects, the state of access, and the page.
@@ -59,12 +62,14 @@ const (
 	shutdownTimeout = 25 * time.Second // below a Pod's 30 s of grace
 )
 
-// Serve serves on listener and proves access until ctx ends, then drains: it is not ready
-// any more, takes no new connection, and lets transfers end.
+// Serve serves on listener and proves access until ctx ends, then drains: it goes on for
+// the shutdown delay without being ready, takes no new connection after that, and lets
+// transfers end.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: withConnection,
+		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	proving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -78,6 +83,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	s.draining.Store(true)
 	s.log.Info("Draining", "transfers", len(s.transfers))
+	time.Sleep(s.config.ShutdownDelay)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
@@ -110,6 +116,15 @@ func (s *Server) bucket(w http.ResponseWriter, r *http.Request, escaped string) 
 	h := w.Header()
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	select {
+	case s.transfers <- struct{}{}:
+		defer func() { <-s.transfers }()
+	default:
+		s.refuse(w, r, diagnosis.Of(diagnosis.Overloaded, s.facts(""), strconv.Itoa(cap(s.transfers))+" are under way"))
+		return
+	}
+	s.recorder.transfers.Inc()
+	defer s.recorder.transfers.Dec()
 	if escaped == "" {
 		s.list(w, r)
 		return

@@ -1,18 +1,11 @@
 package reader
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
 )
@@ -101,8 +94,12 @@ func TestStatusCodesAreTranslated(t *testing.T) {
 			}
 			// HEAD's answers have no body: the status, and no cause that it does not prove.
 			s, _ = newTestServer(t, injected(t, goodClaims()), failing("HeadObject", test.status, ""))
-			if h := ask(t, s, http.MethodHead, "/s3/2026/x"); h.Body.Len() != 0 || h.Code < 400 {
-				t.Errorf("HEAD: %d %q", h.Code, h.Body)
+			want := test.want
+			if test.code == "NoSuchBucket" {
+				want = http.StatusNotFound // 404 is all that S3 says
+			}
+			if h := ask(t, s, http.MethodHead, "/s3/2026/x"); h.Body.Len() != 0 || h.Code != want {
+				t.Errorf("HEAD: %d, want %d: %q", h.Code, want, h.Body)
 			}
 		})
 	}
@@ -205,217 +202,34 @@ func TestListing(t *testing.T) {
 	}
 }
 
-// TestReadyIsAccessProven, by a server that really serves, and by the command that asks it.
-func TestReadyIsAccessProven(t *testing.T) {
+// TestIfRange: a download is gone on with only while the object is the same.
+func TestIfRange(t *testing.T) {
 	for name, test := range map[string]struct {
-		via   transport
-		ready bool
-		line  string
+		ifRange string
+		current string // ETag of the object
+		want    int
 	}{
-		"green": {green, true, "OK: bucket orders-data is readable as " + testRole},
-		"red": {failing("ListObjectsV2", 404, s3Error("NoSuchBucket", "The specified bucket does not exist")), false,
-			"BucketMissing: The bucket does not exist (S3 says: The specified bucket does not exist). Create orders-data in eu-west-1"},
+		"the same":   {`"old"`, `"old"`, 206},
+		"another":    {`"old"`, `"new"`, 200},
+		"a weak tag": {`W/"old"`, `"old"`, 200},
+		"a date":     {"Sun, 01 Nov 2026 00:00:00 GMT", `"old"`, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, log := newTestServer(t, injected(t, goodClaims()), test.via)
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, stop := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			go func() { ended <- s.Serve(ctx, listener) }()
-			var line string
-			var ready bool
-			for range 100 {
-				if line, ready, err = AskReady(t.Context(), listener.Addr().String()); err != nil {
-					t.Fatal(err)
-				}
-				if line != "not checked yet" {
-					break
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-			if ready != test.ready || !strings.HasPrefix(line, test.line) {
-				t.Errorf("%t %q", ready, line)
-			}
-			stop()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-			for _, secret := range []string{"s3cret-of-the-session", "t0ken-of-the-session", "signature-of-the-token"} {
-				if strings.Contains(log.String(), secret) {
-					t.Errorf("the log holds %s", secret)
-				}
-			}
-		})
-	}
-	if _, _, err := AskReady(t.Context(), "127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "no reader answers on 127.0.0.1:1") {
-		t.Error(err)
-	}
-}
-
-// TestNothingSecretIsShown: neither the page's state nor the metrics hold a token or key.
-func TestNothingSecretIsShown(t *testing.T) {
-	s, _ := newTestServer(t, injected(t, goodClaims()), transport(green))
-	s.prover.note(s.prover.chain.walk(t.Context()))
-	s.prover.last.Store(s.prover.chain.walk(t.Context()))
-	for _, target := range []string{"/status", "/metrics", "/readyz", "/"} {
-		w := get(t, s, target)
-		for _, secret := range []string{"s3cret", "t0ken", "signature-of", "ASIAEXAMPLE", "eyJ"} {
-			if w.Code != 200 || strings.Contains(w.Body.String(), secret) {
-				t.Errorf("%s: %d, %s", target, w.Code, secret)
-			}
-		}
-	}
-	if body := get(t, s, "/metrics").Body.String(); !strings.Contains(body, "bucket_access_reader_access_proven 1") || !strings.Contains(body, `check_ok{check="bucket"} 1`) {
-		t.Error(body)
-	}
-}
-
-// TestSTSIsAskedOnceForASession, however often access is proven and asked for.
-func TestSTSIsAskedOnceForASession(t *testing.T) {
-	counts := map[string]int{}
-	s, _ := newTestServer(t, injected(t, goodClaims()), transport(func(service, operation string, r *http.Request) (*http.Response, error) {
-		counts[operation]++
-		return green(service, operation, r)
-	}))
-	for range 10 {
-		if report := s.prover.chain.walk(t.Context()); !report.Ready {
-			t.Fatal(report.Line())
-		}
-		s.prover.last.Store(s.prover.chain.walk(t.Context()))
-		get(t, s, "/readyz")
-		get(t, s, "/status")
-	}
-	if counts["AssumeRoleWithWebIdentity"] != 1 || counts["GetCallerIdentity"] != 1 || counts["ListObjectsV2"] != 20 {
-		t.Errorf("%v", counts)
-	}
-}
-
-// TestAStaleProofIsNoProof: where no new proof comes, the old one is not believed for ever.
-func TestAStaleProofIsNoProof(t *testing.T) {
-	s, _ := newTestServer(t, injected(t, goodClaims()), transport(green))
-	s.prover.last.Store(s.prover.chain.walk(t.Context()))
-	if !s.prover.report(time.Now()).Ready || s.prover.report(time.Now().Add(time.Hour)).Ready {
-		t.Error("a proof is believed for two intervals, and no longer")
-	}
-	s.draining.Store(true)
-	if w := get(t, s, "/readyz"); w.Code != 503 || w.Body.String() != "draining\n" {
-		t.Errorf("%d %s", w.Code, w.Body)
-	}
-}
-
-// brokenBody ends early, late, or with a wrong checksum.
-type brokenBody struct {
-	io.Reader
-	err error
-}
-
-func (b *brokenBody) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if errors.Is(err, io.EOF) && b.err != nil {
-		err = b.err
-	}
-	return n, err
-}
-func (*brokenBody) Close() error { return nil }
-
-// TestABrokenTransferNeverLooksWhole: whatever goes wrong behind the header, the client
-// gets a broken connection and not all the bytes.
-func TestABrokenTransferNeverLooksWhole(t *testing.T) {
-	content := strings.Repeat("x", 3*largeBuffer)
-	for name, body := range map[string]io.Reader{
-		"S3 ends early":           strings.NewReader(content[:2*largeBuffer]),
-		"S3 breaks":               &brokenBody{strings.NewReader(content[:2*largeBuffer]), io.ErrUnexpectedEOF},
-		"more than was announced": strings.NewReader(content + "y"),
-		"wrong at the very end":   &brokenBody{strings.NewReader(content), errors.New("checksum did not match")},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, log := newTestServer(t, injected(t, goodClaims()), transport(func(service, operation string, r *http.Request) (*http.Response, error) {
-				if service == "S3" {
-					response := answer(200, "", "Content-Length", fmt.Sprint(len(content)))
-					response.Body, response.ContentLength = io.NopCloser(body), int64(len(content))
-					return response, nil
+			s, _ := newTestServer(t, injected(t, goodClaims()), transport(func(service, operation string, r *http.Request) (*http.Response, error) {
+				match := r.Header.Get("If-Match")
+				switch {
+				case service != "S3":
+					return green(service, operation, r)
+				case match != "" && match != test.current:
+					return answer(412, s3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")), nil
+				case r.Header.Get("Range") != "":
+					return answer(206, "tent", "Content-Range", "bytes 3-6/7", "Content-Length", "4", "ETag", test.current), nil
 				}
 				return green(service, operation, r)
 			}))
-			server := httptest.NewServer(s.Handler())
-			defer server.Close()
-			response, err := http.Get(server.URL + "/s3/2026/x")
-			if err != nil {
-				t.Fatal(err)
+			if w := get(t, s, "/s3/2026/x", "Range", "bytes=3-", "If-Range", test.ifRange); w.Code != test.want {
+				t.Errorf("%d %q", w.Code, w.Body)
 			}
-			defer response.Body.Close()
-			got, err := io.ReadAll(response.Body)
-			if err == nil || len(got) >= len(content) {
-				t.Errorf("%d of %d bytes without an error: the transfer looks whole", len(got), len(content))
-			}
-			if !strings.Contains(log.String(), "A transfer broke") {
-				t.Error("the log says nothing")
-			}
-		})
-	}
-}
-
-// endless never ends and says when it is let go.
-type endless struct {
-	ctx    context.Context
-	closed chan struct{}
-}
-
-func (e *endless) Read(p []byte) (int, error) {
-	if err := e.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return copy(p, bytes.Repeat([]byte("x"), len(p))), nil
-}
-func (e *endless) Close() error { close(e.closed); return nil }
-
-// TestAClientThatVanishesOrStallsHoldsNothing: the S3 call ends and the place is free.
-func TestAClientThatVanishesOrStallsHoldsNothing(t *testing.T) {
-	for name, vanish := range map[string]bool{"vanishes": true, "stalls": false} {
-		t.Run(name, func(t *testing.T) {
-			c := injected(t, goodClaims())
-			c.IdleTimeout, c.MaxTransfers = time.Second, 1
-			closed := make(chan struct{})
-			s, _ := newTestServer(t, c, transport(func(service, operation string, r *http.Request) (*http.Response, error) {
-				if service == "S3" {
-					response := answer(200, "", "Content-Length", fmt.Sprint(int64(1)<<40))
-					response.Body, response.ContentLength = &endless{r.Context(), closed}, 1<<40
-					return response, nil
-				}
-				return green(service, operation, r)
-			}))
-			server := httptest.NewServer(s.Handler())
-			defer server.Close()
-			connection, err := net.Dial("tcp", server.Listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer connection.Close()
-			fmt.Fprint(connection, "GET /s3/2026/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
-			if _, err := io.ReadFull(connection, make([]byte, 100)); err != nil {
-				t.Fatal(err)
-			}
-			if w := get(t, s, "/s3/2026/y"); w.Code != 503 || problemOf(t, w).Cause != diagnosis.Overloaded {
-				t.Errorf("a second transfer: %d", w.Code)
-			}
-			if vanish {
-				connection.Close()
-			}
-			select {
-			case <-closed:
-			case <-time.After(10 * time.Second):
-				t.Fatal("the S3 call is still open")
-			}
-			for range 100 {
-				if len(s.transfers) == 0 {
-					return
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-			t.Error("the place is still taken")
 		})
 	}
 }

@@ -28,40 +28,47 @@ var (
 // part is what was read into a buffer; with an error nothing of it may be sent.
 type part struct {
 	data []byte
+	last bool
 	err  error
 }
 
-// stream copies the object. A client or an S3 that makes no progress for IdleTimeout is
-// given up. Whatever breaks, the connection is broken with it: a transfer that ends early
-// must never look like a whole one. The last bytes are sent only when the body has ended
-// as it should, its checksum included.
+// unknown is the length of a body that ends when it ends.
+const unknown = -1
+
+// stream copies the object. Whatever breaks, the connection is broken with it: a transfer
+// that ends early must never look like a whole one. The last bytes are sent only when the
+// body has ended as it should, its checksum included.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, body io.Reader, length int64, cancel context.CancelFunc) {
 	free, release := s.buffers()
 	full := make(chan part, cap(free))
 	var reading sync.WaitGroup
 	reading.Go(func() { readParts(body, length, free, full) })
-	idle := time.AfterFunc(s.config.IdleTimeout, cancel)
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Time{}) // the guard takes over; not every writer has deadlines
+	guard := guardProgress(r.Context(), s.config.IdleTimeout, func() {
+		cancel()
+		_ = control.SetWriteDeadline(time.Unix(1, 0)) // ends a write that is under way
+	})
 	defer func() {
-		idle.Stop()
+		guard.stop()
 		cancel() // ends a read that is under way
 		close(free)
 		reading.Wait()
 		release()
 	}()
-	control := http.NewResponseController(w)
-	for sent := int64(0); sent < length; {
+	for {
 		next := <-full
 		if next.err != nil {
 			s.broken(r, "S3", next.err)
 		}
-		// Not every writer has deadlines; this server's has.
-		_ = control.SetWriteDeadline(time.Now().Add(s.config.IdleTimeout))
 		if _, err := w.Write(next.data); err != nil {
 			s.broken(r, "client", err)
 		}
-		sent += int64(len(next.data))
+		guard.sent.Add(int64(len(next.data)))
 		s.recorder.bytes.Add(float64(len(next.data)))
-		idle.Reset(s.config.IdleTimeout)
+		if next.last {
+			return
+		}
 		free <- next.data[:cap(next.data)]
 	}
 }
@@ -92,28 +99,36 @@ func (s *Server) buffers() (free chan []byte, release func()) {
 }
 
 // readParts reads a body of the given length into free buffers and passes them on, until
-// the end, an error, or until free is closed.
+// its end, an error, or until free is closed.
 func readParts(body io.Reader, length int64, free <-chan []byte, full chan<- part) {
-	for got := int64(0); got < length; {
+	for got := int64(0); ; {
 		buffer, ok := <-free
 		if !ok {
 			return
 		}
-		n, err := body.Read(buffer[:min(int64(len(buffer)), length-got)])
-		if got += int64(n); got == length && (err == nil || errors.Is(err, io.EOF)) {
-			err = ended(body)
-		} else if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
+		if length != unknown {
+			buffer = buffer[:min(int64(len(buffer)), length-got)]
 		}
-		full <- part{buffer[:n], err} // never blocks: there are as many places as buffers
-		if err != nil {
+		n, err := body.Read(buffer)
+		got += int64(n)
+		next := part{data: buffer[:n], err: err}
+		switch ended := errors.Is(err, io.EOF); {
+		case length == unknown && ended:
+			next.err, next.last = nil, true
+		case got == length && (err == nil || ended):
+			next.err, next.last = endOf(body), true
+		case ended:
+			next.err = io.ErrUnexpectedEOF
+		}
+		full <- next // never blocks: there are as many places as buffers
+		if next.err != nil || next.last {
 			return
 		}
 	}
 }
 
-// ended says what is wrong with a body's end.
-func ended(body io.Reader) error {
+// endOf says what is wrong with a body's end.
+func endOf(body io.Reader) error {
 	n, err := body.Read(make([]byte, 1))
 	switch {
 	case n > 0:
