@@ -14,6 +14,7 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
+	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 )
 
@@ -34,7 +35,8 @@ type access struct {
 	b         *lab.AccountB
 	policy    *policy.Policy
 	namespace string
-	content   []byte // of the object config.json
+	content   []byte        // of the object config.json
+	trust     *iam.Document // as a test has changed it; nil while it is the generated one
 }
 
 var accesses int

@@ -1,12 +1,14 @@
 package suite
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	crand "crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +29,8 @@ type fault struct {
 	// by is the service that refuses for real; empty where nobody is asked.
 	by    string
 	want  diagnosis.Cause
-	also  diagnosis.Cause // where the emulator's answer differs from AWS's
+	of    diagnosis.Cause // of the object, where that differs from the proof's
+	rule  iam.Rule        // by which pkg/iam names what is wrong with the trust policy
 	check string          // of the report that is red
 	says  string
 }
@@ -39,6 +42,7 @@ func trust(edit func(*iam.Document, *access)) func(*testing.T, *access) {
 		document, err := a.policy.TrustPolicy(cluster.Issuer)
 		must(t, err)
 		edit(&document, a)
+		a.trust = &document
 		must(t, a.b.SetTrust(testContext(t), a.policy, document))
 	}
 }
@@ -137,25 +141,25 @@ var faults = map[string]fault{
 		c["iss"] = "https://other.example.com"
 		return signed(c)
 	})},
-	"an expired token": {by: "STS", want: diagnosis.TokenExpired, also: diagnosis.TokenRefused, check: "token", says: "", start: token(func(_ *testing.T, a *access) string {
+	"an expired token": {by: "STS", want: diagnosis.TokenExpired, check: "token", says: "", start: token(func(_ *testing.T, a *access) string {
 		c := claims(a)
 		c["exp"] = time.Now().Add(-time.Hour).Unix()
 		return signed(c)
 	})},
-	"a token with a forged signature": {by: "STS", want: diagnosis.TokenRefused, also: diagnosis.IssuerUnreachable, check: "session", start: token(func(_ *testing.T, a *access) string { return signed(claims(a)) })},
+	"a token with a forged signature": {by: "STS", want: diagnosis.TokenRefused, check: "session", start: token(func(_ *testing.T, a *access) string { return signed(claims(a)) })},
 	"no token":                        {want: diagnosis.TokenFileMissing, check: "token", says: "no such file", start: environment("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/secrets/nowhere/token")},
-	"something else than a token":     {by: "STS", want: diagnosis.TokenMalformed, also: diagnosis.TokenRefused, check: "token", start: token(func(*testing.T, *access) string { return "hello" })},
+	"something else than a token":     {by: "STS", want: diagnosis.TokenMalformed, check: "token", start: token(func(*testing.T, *access) string { return "hello" })},
 
-	"trust for another subject":       {by: "STS", want: diagnosis.TokenRefused, also: diagnosis.RoleNotTrusting, check: "session", says: ":api-sa", breaks: condition(`{"StringEquals": {"HOST:aud": "sts.amazonaws.com", "HOST:sub": "system:serviceaccount:shop:api-sa"}}`)},
-	"trust for another audience":      {by: "STS", want: diagnosis.TokenRefused, also: diagnosis.RoleNotTrusting, check: "session", breaks: condition(`{"StringEquals": {"HOST:aud": "https://sts.amazonaws.com", "HOST:sub": "SUB"}}`)},
-	"aud and sub swapped":             {by: "STS", want: diagnosis.TokenRefused, also: diagnosis.RoleNotTrusting, check: "session", breaks: condition(`{"StringEquals": {"HOST:sub": "sts.amazonaws.com", "HOST:aud": "SUB"}}`)},
-	"a wildcard under StringEquals":   {by: "STS", want: diagnosis.TokenRefused, also: diagnosis.RoleNotTrusting, check: "session", breaks: condition(`{"StringEquals": {"HOST:aud": "sts.amazonaws.com", "HOST:sub": "system:serviceaccount:*:api-sa"}}`)},
-	"https:// in the condition's key": {by: "STS", want: diagnosis.TokenRefused, also: diagnosis.RoleNotTrusting, check: "session", breaks: condition(`{"StringEquals": {"https://HOST:aud": "sts.amazonaws.com", "https://HOST:sub": "SUB"}}`)},
-	"the subject under two operators": {by: "STS", want: diagnosis.TokenRefused, also: diagnosis.RoleNotTrusting, check: "session", breaks: condition(`{"StringEquals": {"HOST:aud": "sts.amazonaws.com", "HOST:sub": "SUB"}, "StringLike": {"HOST:sub": "system:serviceaccount:shop:*"}}`)},
-	"trust in another provider": {by: "STS", want: diagnosis.RoleNotTrusting, check: "session", says: "trust policy", breaks: trust(func(d *iam.Document, _ *access) {
+	"trust for another subject":       {by: "STS", rule: iam.ClaimMismatch, want: diagnosis.TokenRefused, check: "session", says: ":api-sa", breaks: condition(`{"StringEquals": {"HOST:aud": "sts.amazonaws.com", "HOST:sub": "system:serviceaccount:shop:api-sa"}}`)},
+	"trust for another audience":      {by: "STS", rule: iam.WrongAudience, want: diagnosis.TokenRefused, check: "session", breaks: condition(`{"StringEquals": {"HOST:aud": "https://sts.amazonaws.com", "HOST:sub": "SUB"}}`)},
+	"aud and sub swapped":             {by: "STS", rule: iam.SwappedClaims, want: diagnosis.TokenRefused, check: "session", breaks: condition(`{"StringEquals": {"HOST:sub": "sts.amazonaws.com", "HOST:aud": "SUB"}}`)},
+	"a wildcard under StringEquals":   {by: "STS", rule: iam.LiteralWildcard, want: diagnosis.TokenRefused, check: "session", breaks: condition(`{"StringEquals": {"HOST:aud": "sts.amazonaws.com", "HOST:sub": "system:serviceaccount:*:api-sa"}}`)},
+	"https:// in the condition's key": {by: "STS", rule: iam.WrongKey, want: diagnosis.TokenRefused, check: "session", breaks: condition(`{"StringEquals": {"https://HOST:aud": "sts.amazonaws.com", "https://HOST:sub": "SUB"}}`)},
+	"the subject under two operators": {by: "STS", rule: iam.SplitSubject, want: diagnosis.TokenRefused, check: "session", breaks: condition(`{"StringEquals": {"HOST:aud": "sts.amazonaws.com", "HOST:sub": "SUB"}, "StringLike": {"HOST:sub": "system:serviceaccount:shop:*"}}`)},
+	"trust in another provider": {by: "STS", rule: iam.PrincipalMismatch, want: diagnosis.RoleNotTrusting, check: "session", says: "trust policy", breaks: trust(func(d *iam.Document, _ *access) {
 		d.Statement[0].Principal = iam.Principal{"Federated": {"arn:aws:iam::" + lab.AccountBID + ":oidc-provider/oidc.example.com"}}
 	})},
-	"an explicit Deny in the trust policy": {by: "STS", want: diagnosis.RoleNotTrusting, also: diagnosis.TokenRefused, check: "session", breaks: trust(func(d *iam.Document, _ *access) {
+	"an explicit Deny in the trust policy": {by: "STS", rule: iam.ExplicitDeny, want: diagnosis.RoleNotTrusting, check: "session", breaks: trust(func(d *iam.Document, _ *access) {
 		no := d.Statement[0]
 		no.Effect, no.Condition = iam.Deny, nil
 		d.Statement = append(d.Statement, no)
@@ -173,9 +177,9 @@ var faults = map[string]fault{
 
 	"an explicit Deny in the bucket's policy": {by: "S3", want: diagnosis.ExplicitDenyBucketPolicy, check: "bucket", says: "explicit deny in a resource-based policy", breaks: deny(true)},
 	"an explicit Deny in the role's policy":   {by: "S3", want: diagnosis.ExplicitDenyRolePolicy, check: "bucket", says: "explicit deny in an identity-based policy", breaks: deny(false)},
-	"no grant for the object":                 {more: []string{probe}, by: "S3", want: diagnosis.NotGranted, also: diagnosis.MissingOrNotGranted, check: "bucket", breaks: granted(func(g *iam.Grant) { g.Actions = []string{"s3:ListBucket"} })},
-	"a grant for another bucket":              {by: "S3", want: diagnosis.NotGranted, also: diagnosis.MissingOrNotGranted, check: "bucket", breaks: granted(func(g *iam.Grant) { g.Bucket = "another-bucket" })},
-	"a grant for another prefix":              {more: []string{probe}, by: "S3", want: diagnosis.NotGranted, also: diagnosis.MissingOrNotGranted, check: "bucket", breaks: granted(func(g *iam.Grant) { g.Prefix = "elsewhere/" })},
+	"no grant for the object":                 {more: []string{probe}, by: "S3", want: diagnosis.NotGranted, check: "bucket", breaks: granted(func(g *iam.Grant) { g.Actions = []string{"s3:ListBucket"} })},
+	"a grant for another bucket":              {by: "S3", want: diagnosis.NotGranted, check: "bucket", breaks: granted(func(g *iam.Grant) { g.Bucket = "another-bucket" })},
+	"a grant for another prefix":              {more: []string{probe}, by: "S3", want: diagnosis.NotGranted, check: "bucket", breaks: granted(func(g *iam.Grant) { g.Prefix = "elsewhere/" })},
 	"no such bucket": {by: "S3", want: diagnosis.BucketMissing, check: "bucket", says: "bucket does not exist", breaks: func(t *testing.T, a *access) {
 		t.Helper()
 		key := "config.json"
@@ -191,12 +195,24 @@ var faults = map[string]fault{
 		must(t, err)
 	}},
 	// The emulator's STS serves one region and minds first; AWS's regional ones do not.
-	"a bucket in another region": {by: "S3", want: diagnosis.WrongRegion, check: "identity", says: "valid region", start: environment("AWS_REGION", "eu-west-1", "AWS_DEFAULT_REGION", "eu-west-1")},
+	"a bucket in another region": {by: "S3", want: diagnosis.WrongSTSEndpoint, of: diagnosis.WrongRegion, check: "identity", says: "valid region", start: environment("AWS_REGION", "eu-west-1", "AWS_DEFAULT_REGION", "eu-west-1")},
 	"S3 that can't be reached":   {want: diagnosis.Unreachable, check: "bucket", says: "S3: connection refused", start: environment("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")},
 
 	"static keys, from envFrom":   {want: diagnosis.StaticCredentials, check: "environment", start: environment("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY", "example")},
 	"a profile, from envFrom":     {want: diagnosis.StaticCredentials, check: "environment", says: "AWS_PROFILE", start: environment("AWS_PROFILE", "other")},
 	"a Pod that was not injected": {want: diagnosis.NotInjected, check: "environment", says: "AWS_ROLE_ARN", start: environment("AWS_ROLE_ARN", "", "AWS_WEB_IDENTITY_TOKEN_FILE", "")},
+}
+
+// judge holds pkg/iam to what the real STS has said of the trust policy: it is refused, and
+// the rule names why.
+func (a *access) judge(t *testing.T, rule iam.Rule) {
+	t.Helper()
+	token := iam.Token{Issuer: cluster.Issuer, Subject: "system:serviceaccount:" + a.namespace + ":api-sa", Audience: a.policy.Audience}
+	evaluation := iam.EvaluateTrust(*a.trust, a.policy.Role, token)
+	findings := append(evaluation.Findings, iam.LintTrust(*a.trust, a.policy.Role, a.policy.Audience, cluster.Issuer)...)
+	if evaluation.Outcome != iam.Denied || !slices.ContainsFunc(findings, func(f iam.Finding) bool { return f.Rule == rule }) {
+		t.Errorf("STS refuses, pkg/iam says %s; wanted %s among %v", evaluation.Outcome, rule, findings)
+	}
 }
 
 // TestEachFaultIsRefusedAndNamed: the real STS or S3 refuses, and the reader names the
@@ -223,8 +239,7 @@ func TestEachFaultIsRefusedAndNamed(t *testing.T) {
 					red = check.ID
 				}
 			}
-			is := func(cause diagnosis.Cause) bool { return cause == f.want || cause == f.also }
-			if line := report.Line(); red != f.check || !is(diagnosis.Cause(strings.Split(line, ":")[0])) || !strings.Contains(line, f.says) {
+			if line := report.Line(); red != f.check || !strings.HasPrefix(line, string(f.want)+": ") || !strings.Contains(line, f.says) {
 				t.Errorf("red is %q, want %q with %s saying %q: %s", red, f.check, f.want, f.says, line)
 			}
 			said := a.problem(t, r)
@@ -235,8 +250,11 @@ func TestEachFaultIsRefusedAndNamed(t *testing.T) {
 				}
 				t.Logf("%s %d %s: %s", said.Answer.Service, said.Answer.Status, said.Answer.Code, said.Answer.Message)
 			}
-			if !is(said.Cause) || said.Fix == "" {
+			if said.Cause != cmp.Or(f.of, f.want) || said.Fix == "" {
 				t.Errorf("the object's problem: %+v", said)
+			}
+			if a.trust != nil {
+				a.judge(t, f.rule)
 			}
 		})
 	}

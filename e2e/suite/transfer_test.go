@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -26,12 +27,12 @@ import (
 
 const gibibyte = 1 << 30
 
-// large writes an object of 1 GiB, of which no two blocks are alike.
-func (a *access) large(tb testing.TB) (sum [sha256.Size]byte) {
+// large writes an object of 1 GiB, of which no two blocks are alike; file holds the same.
+func (a *access) large(tb testing.TB) (sum [sha256.Size]byte, file *os.File) {
 	tb.Helper()
 	file, err := os.Create(filepath.Join(tb.TempDir(), "large"))
 	must(tb, err)
-	defer file.Close()
+	tb.Cleanup(func() { _ = file.Close() })
 	source := rand.NewChaCha8([32]byte{1})
 	hash := sha256.New()
 	_, err = io.CopyN(io.MultiWriter(file, hash), source, gibibyte)
@@ -41,7 +42,7 @@ func (a *access) large(tb testing.TB) (sum [sha256.Size]byte) {
 	key := "large.bin"
 	_, err = a.b.S3.PutObject(testContext(tb), &s3.PutObjectInput{Bucket: &a.policy.Bucket, Key: &key, Body: file})
 	must(tb, err)
-	return [sha256.Size]byte(hash.Sum(nil))
+	return [sha256.Size]byte(hash.Sum(nil)), file
 }
 
 // TestAGibibyteIsStreamedInLittleMemory: all of its bytes, never more than 64 MiB of
@@ -49,7 +50,7 @@ func (a *access) large(tb testing.TB) (sum [sha256.Size]byte) {
 // measured by make bench.
 func TestAGibibyteIsStreamedInLittleMemory(t *testing.T) {
 	a := newAccess(t)
-	want := a.large(t)
+	want, file := a.large(t)
 	r, err := cluster.StartReader(testContext(t), a.pod(t, "app"), nil)
 	must(t, err)
 	_, err = r.Report(testContext(t))
@@ -63,11 +64,14 @@ func TestAGibibyteIsStreamedInLittleMemory(t *testing.T) {
 	failures := make(chan error, 200)
 	for i := range 200 {
 		clients.Go(func() {
-			from := i * (gibibyte / 200)
-			part := fmt.Sprintf("bytes=%d-%d", from, from+4<<20-1)
-			n, err := fetch(testContext(t), r, "/s3/large.bin", io.Discard, "Range", part)
-			if err != nil || n != 4<<20 {
-				failures <- fmt.Errorf("client %d: %d bytes, %w", i, n, err)
+			const length = 4 << 20
+			from := int64(i) * (gibibyte / 200)
+			got := sha256.New()
+			_, err := fetch(testContext(t), r, "/s3/large.bin", got, "Range", fmt.Sprintf("bytes=%d-%d", from, from+length-1))
+			want := sha256.New()
+			_, _ = io.Copy(want, io.NewSectionReader(file, from, length))
+			if err != nil || !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+				failures <- fmt.Errorf("client %d got other bytes than were written, or: %w", i, err)
 			}
 		})
 	}
@@ -202,8 +206,9 @@ func TestRenewalLosesNoRequest(t *testing.T) {
 				default:
 				}
 				requests.Add(1)
-				if n, err := fetch(testContext(t), r, "/s3/config.json", io.Discard); err != nil || int(n) != len(a.content) {
-					failures <- fmt.Errorf("%d bytes, %w", n, err)
+				var got bytes.Buffer
+				if _, err := fetch(testContext(t), r, "/s3/config.json", &got); err != nil || !bytes.Equal(got.Bytes(), a.content) {
+					failures <- fmt.Errorf("%d bytes, %w", got.Len(), err)
 				}
 			}
 		})

@@ -91,20 +91,25 @@ func parseOperator(name string) (operator, bool) {
 }
 
 // tokenContext is what STS fills the condition keys with: lower-case key to value.
-type tokenContext map[string]string
+type tokenContext struct {
+	values map[string]string
+	// variables says whether the policy's version knows policy variables; in an older one
+	// they are literal.
+	variables bool
+}
 
-func newContext(role RoleARN, t Token) tokenContext {
+func newContext(role RoleARN, t Token, version string) tokenContext {
 	host := strings.ToLower(ProviderHost(t.Issuer))
-	return tokenContext{
+	return tokenContext{map[string]string{
 		host + ":aud": t.Audience, host + ":sub": t.Subject, "aws:federatedprovider": ProviderARN(role, t.Issuer),
-	}
+	}, version == PolicyVersion}
 }
 
 // lookup returns the value of a condition key: IAM compares key names without regard
 // to case. A global key that is not known here depends on the request.
 func (c tokenContext) lookup(key string) (value string, present truth) {
 	key = strings.ToLower(key)
-	if value, ok := c[key]; ok {
+	if value, ok := c.values[key]; ok {
 		return value, yes
 	}
 	if strings.HasPrefix(key, "aws:") || strings.HasPrefix(key, "sts:") {
@@ -197,7 +202,7 @@ func (c tokenContext) null(present truth, values Values) (truth, Finding) {
 // keys lists the token's own condition keys.
 func (c tokenContext) keys() []string {
 	var own []string
-	for key := range c {
+	for key := range c.values {
 		if !strings.HasPrefix(key, "aws:") {
 			own = append(own, key)
 		}
@@ -223,7 +228,7 @@ func (c tokenContext) compare(base string, pattern bool, value, found string) tr
 // another. IAM's escapes ${*}, ${?} and ${$} stay unknown: nobody names so.
 func (c tokenContext) expand(value string) (string, bool) {
 	before, rest, found := strings.Cut(value, "${")
-	if !found {
+	if !found || !c.variables {
 		return value, true
 	}
 	name, rest, closed := strings.Cut(rest, "}")

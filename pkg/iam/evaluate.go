@@ -52,7 +52,7 @@ type Evaluation struct {
 // stands in the way. That the OIDC provider exists is not judged.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html.
 func EvaluateTrust(document Document, role RoleARN, token Token) Evaluation {
-	context := newContext(role, token)
+	context := newContext(role, token, document.Version)
 	allowed, denied := no, no
 	var whyNot, unsure []Finding
 	for i, statement := range document.Statement {
@@ -102,6 +102,10 @@ func matchPrincipal(at string, s Statement, provider string) (truth, []Finding) 
 	}
 	if _, anyone := s.Principal[Anyone]; anyone {
 		return yes, nil
+	}
+	if slices.Contains(s.Principal["AWS"], Anyone) {
+		return unknown, []Finding{{at + ".Principal.AWS", PrincipalMismatch,
+			"is \"*\", of which AWS does not say whether it is also everybody who comes with a token: write the bare \"*\", or whom it means"}}
 	}
 	for _, value := range s.Principal["Federated"] {
 		if value == provider {

@@ -45,6 +45,8 @@ const (
 	MissingSubject   Rule = "MissingSubject"
 	BroadSubject     Rule = "BroadSubject"
 	SplitSubject     Rule = "SplitSubject"
+	UnknownClaim     Rule = "UnknownClaim"
+	LiteralVariable  Rule = "LiteralVariable"
 	LiteralWildcard  Rule = "LiteralWildcard"
 	VacuousOperator  Rule = "VacuousOperator"
 )
@@ -53,6 +55,8 @@ const (
 type linter struct {
 	role     RoleARN
 	audience string
+	hosts    map[string]bool // of the clusters' issuers, in small letters; empty when unknown
+	version  string
 	findings []Finding
 }
 
@@ -62,10 +66,14 @@ func (l *linter) report(path string, rule Rule, format string, args ...any) {
 
 // LintTrust names the classic mistakes in a role's trust policy: what IAM would refuse,
 // what can match no token, and what matches more than anybody means. audience is the
-// one that tokens are requested for. Statements that trust somebody else than an OIDC
-// provider are let be, unless they name the action for web identity.
-func LintTrust(document Document, role RoleARN, audience string) []Finding {
-	l := &linter{role: role, audience: audience}
+// one that tokens are requested for, issuers are the clusters'. Statements for other
+// issuers than those, for AWS principals, services, SAML and the identity providers of
+// the web are let be; without issuers every OIDC provider is taken for a cluster's.
+func LintTrust(document Document, role RoleARN, audience string, issuers ...string) []Finding {
+	l := &linter{role: role, audience: audience, hosts: map[string]bool{}, version: document.Version}
+	for _, issuer := range issuers {
+		l.hosts[strings.ToLower(ProviderHost(issuer))] = true
+	}
 	switch document.Version {
 	case PolicyVersion, "2008-10-17", "":
 	default:
@@ -76,9 +84,38 @@ func LintTrust(document Document, role RoleARN, audience string) []Finding {
 			"let a pattern stand for several subjects, use a second role, or ask AWS to raise the quota", size, TrustPolicyQuota)
 	}
 	for i, statement := range document.Statement {
-		l.statement(fmt.Sprintf("Statement[%d]", i), statement)
+		if !l.elsewhere(statement) {
+			l.statement(fmt.Sprintf("Statement[%d]", i), statement)
+		}
 	}
 	return l.findings
+}
+
+// wellKnown are federated principals that are no OIDC provider of the account.
+// Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html.
+var wellKnown = []string{"cognito-identity.amazonaws.com", "accounts.google.com", "www.amazon.com", "graph.facebook.com"}
+
+// elsewhere says whether a statement is for identities of another kind, or of well-formed
+// providers that nobody asks about.
+func (l *linter) elsewhere(s Statement) bool {
+	providers := s.Principal["Federated"]
+	if len(providers) == 0 {
+		return false
+	}
+	saml := slices.ContainsFunc(s.Action, func(a string) bool { return strings.EqualFold(a, "sts:AssumeRoleWithSAML") })
+	return !slices.ContainsFunc(providers, func(provider string) bool {
+		_, host, oidc := strings.Cut(provider, ":oidc-provider/")
+		switch {
+		case slices.Contains(wellKnown, provider):
+			return false
+		case strings.Contains(provider, ":saml-provider/"):
+			return !saml
+		case !oidc || len(l.hosts) == 0:
+			return true
+		}
+		return l.hosts[strings.ToLower(strings.TrimSuffix(ProviderHost(host), "/"))] || l.hosts[strings.ToLower(ProviderHost(host))] ||
+			strings.Contains(host, "://") || placeholder(provider) != "" || HasWildcard(provider) || host == ""
+	})
 }
 
 func (l *linter) statement(at string, s Statement) {

@@ -17,10 +17,10 @@ type claimUse struct {
 
 // claims judges the condition keys and values of a statement for OIDC providers.
 func (l *linter) claims(at string, s Statement, providers Values) {
-	hosts := map[string]bool{}
+	hosts := map[string]string{} // in small letters, to how it is written
 	for _, provider := range providers {
 		if _, host, ok := strings.Cut(provider, ":oidc-provider/"); ok && host != "" && !HasWildcard(host) {
-			hosts[strings.ToLower(ProviderHost(host))] = true
+			hosts[strings.ToLower(ProviderHost(host))] = ProviderHost(host)
 		}
 	}
 	uses := map[string][]claimUse{}
@@ -36,14 +36,14 @@ func (l *linter) claims(at string, s Statement, providers Values) {
 			}
 		}
 	}
+	if s.Effect != Allow {
+		return // what keeps others out is judged by nobody's classic mistakes
+	}
 	for _, claim := range []string{"aud", "sub"} {
 		for _, use := range uses[claim] {
 			l.operator(use)
 			l.values(claim, use)
 		}
-	}
-	if s.Effect != Allow {
-		return
 	}
 	if len(uses["aud"]) == 0 {
 		l.report(at+".Condition", MissingAudience, "asks for no audience, so a token that was made for somebody else is taken too: "+
@@ -72,11 +72,14 @@ func (l *linter) split(at string, uses []claimUse) {
 
 // key takes a condition key apart and says which claim of the token it asks for;
 // false where it is about something else.
-func (l *linter) key(path, key string, hosts map[string]bool) (claim string, ok bool) {
+func (l *linter) key(path, key string, hosts map[string]string) (claim string, ok bool) {
 	colon := strings.LastIndexByte(key, ':')
 	issuer, claim := key[:max(colon, 0)], strings.ToLower(key[colon+1:])
 	lower := strings.ToLower(issuer)
 	if claim != "aud" && claim != "sub" {
+		if _, own := hosts[lower]; own && slices.Contains(noClaims, claim) {
+			l.report(path, UnknownClaim, "STS sets no %q of a ServiceAccount's token, so the key is never there: Namespace and name are in :sub, the audience is in :aud", claim)
+		}
 		return "", false
 	}
 	switch found := placeholder(key); {
@@ -88,18 +91,21 @@ func (l *linter) key(path, key string, hosts map[string]bool) (claim string, ok 
 		l.report(path, WrongKey, "the key holds the issuer with https://, and IAM's keys have no scheme: take it away")
 	case strings.HasPrefix(lower, "arn:"):
 		l.report(path, WrongKey, "the key holds the provider's ARN: write the issuer alone, \"<issuer without https://>:%s\"", claim)
-	case hosts[strings.TrimSuffix(lower, "/")] && strings.HasSuffix(lower, "/"):
+	case strings.HasSuffix(lower, "/") && hosts[lower] == "" && hosts[strings.TrimSuffix(lower, "/")] != "":
 		l.report(path, WrongKey, "the key has a slash between the issuer and the colon: take it away")
-	case hosts[lower+"/"]:
+	case hosts[lower+"/"] != "":
 		l.report(path, WrongKey, "the key lacks the slash at the issuer's end, which the provider has: issuers are compared letter by letter")
-	case len(hosts) > 0 && !hosts[lower]: // with none the principal is reported already
+	case len(hosts) > 0 && hosts[lower] == "": // with none the principal is reported already
 		l.report(path, WrongKey, "the key is of another issuer than the statement's Federated principal, so it is never there: write the key of %s",
-			strings.Join(slices.Sorted(maps.Keys(hosts)), " or "))
+			strings.Join(slices.Sorted(maps.Values(hosts)), " or "))
 	}
 	// A wrong key shows that the claim was meant, so the policy is not told as well
 	// that it asks for none.
 	return claim, true
 }
+
+// noClaims are what people take for claims; AWS documents amr, aud, email, oaud and sub.
+var noClaims = []string{"audience", "iss", "issuer", "namespace", "serviceaccount", "service_account", "serviceaccountname", "subject", "user"}
 
 func (l *linter) operator(use claimUse) {
 	switch {
@@ -116,20 +122,29 @@ func (l *linter) operator(use claimUse) {
 // Names of Kubernetes with IAM's wildcards.
 var (
 	subjectPattern = regexp.MustCompile(`^system:serviceaccount:[a-z0-9*?]([a-z0-9*?-]*[a-z0-9*?])?:[a-z0-9*?]([a-z0-9*?.-]*[a-z0-9*?])?$`)
-	anySubject     = regexp.MustCompile(`^system:serviceaccount:\*+:\*+$|^(system:)?(serviceaccount:)?\*+$`)
 )
 
+// matchesAnybody says whether a pattern takes ServiceAccounts that have nothing in common.
+func matchesAnybody(pattern string) bool {
+	return Like(pattern, subjectPrefix+"a-team:web.1") && Like(pattern, subjectPrefix+"zulu9:x")
+}
+
 func (l *linter) values(claim string, use claimUse) {
+	if claim == "aud" && slices.Contains(use.values, l.audience) {
+		return // others beside it are other clients'
+	}
 	for i, value := range use.values {
 		at := use.path
 		if len(use.values) > 1 {
 			at = fmt.Sprintf("%s[%d]", at, i)
 		}
 		found := placeholder(value)
-		literal := use.parsed.base == "StringEquals" && HasWildcard(value)
+		literal := strings.HasPrefix(use.parsed.base, "StringEquals") && HasWildcard(value)
 		switch {
 		case found != "":
 			l.report(at, Placeholder, "%.100q in the value is a placeholder that was never filled in", found)
+		case strings.Contains(value, "${") && l.version != PolicyVersion:
+			l.report(at, LiteralVariable, "%.100q is a policy variable, which only the version %s knows: write that Version", value, PolicyVersion)
 		case strings.Contains(value, "${"):
 		case strings.TrimSpace(value) != value:
 			l.report(at, ClaimMismatch, "%.100q begins or ends with white space, which counts: take it away", value)
@@ -147,7 +162,9 @@ func (l *linter) values(claim string, use claimUse) {
 
 func (l *linter) audienceValue(at, value string, o operator) {
 	switch {
-	case value == l.audience || Like(value, l.audience) && o.base == "StringLike":
+	case o.base == "StringLike" && Like(value, "somebody-elses-audience"):
+		l.report(at, MissingAudience, "%.100q takes every audience, so a token that was made for anybody is taken: write %q", value, l.audience)
+	case o.base == "StringLike" && Like(value, l.audience), o.base == "StringEqualsIgnoreCase" && strings.EqualFold(value, l.audience):
 	case ProviderHost(strings.TrimSuffix(value, "/")) == l.audience:
 		l.report(at, WrongAudience, "%.100q has a scheme or a slash too many: the audience is %q", value, l.audience)
 	case strings.HasPrefix(value, "https://"):
@@ -160,7 +177,7 @@ func (l *linter) audienceValue(at, value string, o operator) {
 func (l *linter) subjectValue(at, value string) {
 	parts := strings.Split(strings.TrimPrefix(value, subjectPrefix), ":")
 	switch {
-	case anySubject.MatchString(value):
+	case matchesAnybody(value):
 		l.report(at, BroadSubject, "%.100q is every ServiceAccount of the cluster: name the Namespace and the ServiceAccount", value)
 	case subjectPattern.MatchString(value):
 	case value != strings.ToLower(value):

@@ -46,7 +46,7 @@ func (l *linter) principalValue(at, kind, value, effect string, web bool) {
 	case kind == Anyone && effect == Allow:
 		l.report(strings.TrimSuffix(at, "."+Anyone), WrongPrincipal,
 			"\"*\" trusts every account and every identity provider: name the OIDC provider, {\"Federated\": %q}", l.exampleProvider())
-	case !web || kind == Anyone:
+	case !web || kind == Anyone || effect == Deny:
 	case kind == "Service":
 		l.report(at, WrongPrincipal, "%.100q is a service of AWS (pods.eks.amazonaws.com is EKS Pod Identity's), "+
 			"a ServiceAccount's token comes from an OIDC provider: write {\"Federated\": %q}", value, l.exampleProvider())

@@ -117,6 +117,12 @@ func TestEvaluationSaysWhichElementFails(t *testing.T) {
 			d.Statement[0].Condition["StringNotEquals"] = map[string]Values{host + ":sub": {testToken.Subject}}
 		}), testToken, Denied, "excludes"},
 		"Null of what is there": {with(func(d *Document) { d.Statement[0].Condition["Null"] = map[string]Values{host + ":sub": {"true"}} }), testToken, Denied, "presence"},
+		"a variable in an old version": {with(func(d *Document) {
+			d.Version, d.Statement[0].Condition["StringEquals"][host+":sub"] = "2008-10-17", Values{"${" + host + ":sub}"}
+		}), testToken, Denied, `wants "${`},
+		"a Deny to every AWS principal": {with(func(d *Document) {
+			d.Statement = append(d.Statement, Statement{Effect: Deny, Principal: Principal{"AWS": {Anyone}}, Action: deny.Action})
+		}), testToken, Undecided, `of which AWS does not say`},
 		"NotAction":             {with(func(d *Document) { d.Statement[0].NotAction = Values{"sts:*"} }), testToken, Denied, "excludes"},
 		"only a Deny of others": {with(func(d *Document) { d.Statement[0].Effect = Deny }), Token{testToken.Issuer, "x", "x"}, Denied, "no statement allows anything"},
 	} {
@@ -133,6 +139,16 @@ func TestEvaluationSaysWhichElementFails(t *testing.T) {
 				t.Errorf("%s with %d findings", got.Outcome, len(said))
 			}
 		})
+	}
+}
+
+func TestAVariableNeedsItsVersion(t *testing.T) {
+	document, err := ParseDocument([]byte(strings.Replace(strings.Replace(rightPolicy, subject, `"${`+host+`:sub}"`, 1), "2012-10-17", "2008-10-17", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if findings := LintTrust(document, testRole, "sts.amazonaws.com"); len(findings) != 1 || findings[0].Rule != LiteralVariable {
+		t.Errorf("%v", findings)
 	}
 }
 

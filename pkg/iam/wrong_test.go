@@ -123,6 +123,11 @@ var wrongPolicies = map[string]struct {
 	"an operator that IAM does not have":        {`"StringEquals"`, `"StringMatches"`, "IAM has no such condition operator", false},
 	"everybody but one":                         {`"StringEquals": {` + "\n          " + aud + ",\n          " + sub, `"StringEquals": {` + aud + `}, "StringNotEquals": {"` + host + `:sub": "system:serviceaccount:kube-system:x"`, "lets everybody through but those it names", true},
 	"ForAllValues":                              {`"StringEquals": {`, `"ForAllValues:StringEquals": {`, "holds for a token without the claim too", true},
+	"as good as every subject":                  {`"StringEquals": {` + "\n          " + aud + ",\n          " + sub, `"StringEquals": {` + aud + `}, "StringLike": {"` + host + `:sub": "s*"`, `"s*" is every ServiceAccount of the cluster`, true},
+	"any Namespace's any ServiceAccount":        {`"StringEquals": {` + "\n          " + aud + ",\n          " + sub, `"StringEquals": {` + aud + `}, "StringLike": {"` + host + `:sub": "system:serviceaccount:?*:*"`, `"system:serviceaccount:?*:*" is every`, true},
+	"every audience":                            {`"StringEquals": {` + "\n          " + aud + ",\n          " + sub, `"StringLike": {"` + host + `:aud": "*", ` + sub, "takes every audience", true},
+	"a wildcard without regard to case":         {`"StringEquals": {` + "\n          " + aud + ",\n          " + sub, `"StringEqualsIgnoreCase": {` + aud + `, "` + host + `:sub": "system:serviceaccount:Default:*"`, `"system:serviceaccount:Default:*" has a wildcard`, false},
+	"a claim that is none":                      {sub, sub + `, "` + host + `:namespace": "default"`, `STS sets no "namespace" of a ServiceAccount's token`, false},
 	"no value":                                  {subject, `[]`, "lists no value, so nothing matches", false},
 	"more characters than IAM takes by default": {subject, manySubjects(60), "IAM's default quota for a trust policy is 2048", true},
 }
@@ -159,7 +164,7 @@ func TestEachMistakeHasASentence(t *testing.T) {
 				}
 				return
 			}
-			findings := LintTrust(document, testRole, "sts.amazonaws.com")
+			findings := LintTrust(document, testRole, "sts.amazonaws.com", testToken.Issuer)
 			said := make([]string, len(findings))
 			for i, finding := range findings {
 				said[i] = finding.String()
@@ -205,12 +210,22 @@ func TestRightPoliciesRaiseNoAlarm(t *testing.T) {
 		"without regard to case":     replaced(`"StringEquals"`, `"StringEqualsIgnoreCase"`),
 		"a key in capital letters":   replaced(host+`:aud`, strings.ToUpper(host)+`:AUD`),
 		"an action in small letters": replaced(action, `"sts:assumerolewithwebidentity"`),
-		"several audiences":          replaced(`"sts.amazonaws.com"`, `["sts.amazonaws.com"]`),
-		"an old version":             replaced(`2012-10-17`, `2008-10-17`),
-		"no version":                 replaced(`"Version": "2012-10-17",`, ``),
-		"a policy variable":          replaced(subject, `"${`+host+`:sub}"`),
-		"the provider's own key":     replaced(`"StringEquals": {`, `"ArnLike": {"aws:FederatedProvider": "arn:aws:iam::*:oidc-provider/*"}, "StringEquals": {`),
-		"Null":                       replaced(`"StringEquals": {`, `"Null": {"`+host+`:sub": "false"}, "StringEquals": {`),
+		"several audiences":          replaced(`"sts.amazonaws.com"`, `["https://vault.example.com", "sts.amazonaws.com"]`),
+		"a Deny of all but one": replaced(`"Statement": [`, `"Statement": [{"Effect": "Deny", "Principal": {"Federated": "`+provider+`"}, "Action": `+action+
+			`, "Condition": {"StringNotEquals": {"`+host+`:sub": "system:serviceaccount:default:api-sa"}}},
+			{"Effect": "Deny", "Principal": {"Federated": "`+provider+`"}, "Action": `+action+`, "Condition": {"StringNotLike": {"`+host+`:aud": "sts.*"}}},`),
+		"GitHub's Actions beside": replaced(`"Statement": [`, `"Statement": [{"Effect": "Allow", "Principal": {"Federated": "arn:aws:iam::222222222222:oidc-provider/token.actions.githubusercontent.com"}, "Action": `+
+			action+`, "Condition": {"StringEquals": {"token.actions.githubusercontent.com:aud": "sts.amazonaws.com"}, "StringLike": {"token.actions.githubusercontent.com:sub": "repo:Org/Repo:*"}}},`),
+		"Cognito beside": replaced(`"Statement": [`, `"Statement": [{"Effect": "Allow", "Principal": {"Federated": "cognito-identity.amazonaws.com"}, "Action": `+
+			action+`, "Condition": {"StringEquals": {"cognito-identity.amazonaws.com:aud": "eu-west-1:1234"}, "ForAnyValue:StringLike": {"cognito-identity.amazonaws.com:amr": "authenticated"}}},`),
+		"SAML beside":            replaced(`"Statement": [`, `"Statement": [{"Effect": "Allow", "Principal": {"Federated": "arn:aws:iam::222222222222:saml-provider/corp"}, "Action": "sts:AssumeRoleWithSAML", "Condition": {"StringEquals": {"SAML:aud": "https://signin.aws.amazon.com/saml"}}},`),
+		"a session tag":          replaced(action, `[`+action+`, "sts:TagSession"]`),
+		"amr beside":             replaced(`"StringEquals": {`, `"ForAllValues:StringLike": {"`+host+`:amr": "*"}, "StringEquals": {`),
+		"an old version":         replaced(`2012-10-17`, `2008-10-17`),
+		"no version":             replaced(`"Version": "2012-10-17",`, ``),
+		"a policy variable":      replaced(subject, `"${`+host+`:sub}"`),
+		"the provider's own key": replaced(`"StringEquals": {`, `"ArnLike": {"aws:FederatedProvider": "arn:aws:iam::*:oidc-provider/*"}, "StringEquals": {`),
+		"Null":                   replaced(`"StringEquals": {`, `"Null": {"`+host+`:sub": "false"}, "StringEquals": {`),
 		"a statement for AWS principals": replaced(`"Statement": [`,
 			`"Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::222222222222:root"}, "Action": "sts:AssumeRole"},`),
 		"a service": replaced(`"Statement": [`, `"Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},`),
@@ -224,7 +239,7 @@ func TestRightPoliciesRaiseNoAlarm(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if findings := LintTrust(document, testRole, "sts.amazonaws.com"); len(findings) > 0 {
+			if findings := LintTrust(document, testRole, "sts.amazonaws.com", testToken.Issuer); len(findings) > 0 {
 				t.Errorf("false alarm: %v", findings)
 			}
 			if evaluation := EvaluateTrust(document, testRole, testToken); evaluation.Outcome != Allowed {

@@ -197,7 +197,7 @@ func (p *planner) readerContainer(name string, port int) []byte {
 		out = append(append(out, separator(i)...), envEntry(edit.Name, edit.Value)...)
 	}
 	if p.settings.MemoryLimit > 0 {
-		const share = 85 // percent; the rest is for what Go's limit does not count
+		const share = 75 // percent; the rest is for the program itself, which Go does not count
 		out = append(append(out, ','), envEntry("GOMEMLIMIT", EnvValue{Text: strconv.FormatInt(p.settings.MemoryLimit/100*share, 10)})...)
 	}
 	out = append(out, `],"resources":`...)

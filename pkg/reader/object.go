@@ -2,7 +2,7 @@ package reader
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"strconv"
@@ -38,7 +38,7 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, escaped string) 
 	}
 	answer, err := s.get(ctx, key, r.Header)
 	if err != nil {
-		s.failed(w, r, errors.Join(context.Cause(ctx), err), key)
+		s.failed(w, r, inTimeOr(ctx, err), key)
 		return
 	}
 	inTime.Stop()
@@ -54,6 +54,14 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, escaped string) 
 	if length != 0 {
 		s.stream(w, r, answer.Body, length, func() { cancel(nil) })
 	}
+}
+
+// inTimeOr is err, or that the time was over: the SDK only says that it was told to stop.
+func inTimeOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("no answer in time: %w", cause)
+	}
+	return err
 }
 
 // get asks S3 for an object. If-Range is HTTP's and not S3's: the range counts only while
@@ -83,7 +91,7 @@ func (s *Server) head(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		IfModifiedSince: in.IfModifiedSince, IfUnmodifiedSince: in.IfUnmodifiedSince,
 	})
 	if err != nil {
-		s.failed(w, r, errors.Join(context.Cause(ctx), err), key)
+		s.failed(w, r, inTimeOr(ctx, err), key)
 		return
 	}
 	s.describe(w, r, key, described{
@@ -171,9 +179,11 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error, key s
 	switch last := s.prover.last.Load(); {
 	case answered && answer.Code == "":
 		d = byStatus(answer, s.facts(key), d)
-	case !answered && last != nil && last.failure() != nil && last.failure().Link == TokenLink:
-		// AWS was not asked, and the SDK says less than the last proof does.
+	case last != nil && last.failure() != nil && last.failure().Link == TokenLink && (!answered || answer.Service == "STS"):
+		// What the last proof has seen in the Pod says more than the SDK, or STS, does.
+		raw := d.Answer
 		d = *last.failure().Diagnosis
+		d.Answer = raw
 	}
 	s.prover.doubt(d.Cause)
 	s.refuse(w, r, d)

@@ -12,12 +12,12 @@ import (
 // A transfer copies through a few large buffers, so that S3 is read while the client is
 // written to: one buffer costs half of the speed. Only so many transfers get them; the
 // others, which share the network with those anyway, copy through one small buffer. So
-// 256 transfers hold 9 MiB and 16 MiB of buffers at most.
+// 256 transfers hold 6 MiB and 8 MiB of buffers at most.
 const (
 	largeBuffer  = 512 << 10
 	largeBuffers = 3 // of one transfer
-	smallBuffer  = 64 << 10
-	fastLanes    = 6
+	smallBuffer  = 32 << 10
+	fastLanes    = 4
 )
 
 var (
