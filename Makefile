@@ -23,8 +23,8 @@ demo: kube account-b build ## show the main job on a real API server (DEMO_KEEP=
 	@go run ./e2e/demo
 
 .PHONY: test
-test: unit e2e ## run all tests
-	@echo; echo "make test: unit and property tests, and the end-to-end suite on a real kube-apiserver, passed."
+test: unit e2e browser ## run all tests
+	@echo; echo "make test: unit and property tests, the end-to-end suite on a real kube-apiserver, S3, IAM and STS, and the page in Chromium, passed."
 
 .PHONY: unit
 unit: $(BIN)/gotestsum ## unit and property tests, in seconds
@@ -37,6 +37,15 @@ race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Po
 .PHONY: e2e
 e2e: kube account-b build tofu $(BIN)/gotestsum ## the end-to-end suite on a real kube-apiserver and etcd, with a real S3, IAM and STS
 	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 20m -p 1 ./e2e/terraform ./e2e/suite
+
+.PHONY: browser
+browser: kube account-b build chromium $(BIN)/gotestsum ## the reader's page in headless Chromium; screenshots in out/screenshots
+	@cd e2e/browser && $(BIN)/gotestsum --format testname -- -count=1 -timeout 10m ./...
+
+.PHONY: chromium
+chromium: ## install Debian's Chromium, where there is none (as root)
+	@command -v chromium >/dev/null || { echo "installing Debian's chromium (a minute, once)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 
 .PHONY: bench
 bench: kube account-b build ## measure; medians of BENCHCOUNT runs

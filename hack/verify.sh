@@ -8,7 +8,7 @@ complain() { echo "verify: $*" >&2; fail=1; }
 
 unformatted=$(git ls-files '*.go' | xargs gofmt -l)
 [ -z "$unformatted" ] || complain "not formatted, run gofmt -w: $unformatted"
-for module in . tools e2e/kube e2e/accountb e2e/tofu; do
+for module in . tools e2e/kube e2e/accountb e2e/tofu e2e/browser; do
   (cd "$module" && go mod tidy -diff >/dev/null) || complain "$module/go.mod is not tidy, run: cd $module && go mod tidy"
 done
 go vet ./... || complain "go vet has findings"

@@ -78,7 +78,8 @@ func (l *linter) key(path, key string, hosts map[string]string) (claim string, o
 	lower := strings.ToLower(issuer)
 	if claim != "aud" && claim != "sub" {
 		if _, own := hosts[lower]; own && slices.Contains(noClaims, claim) {
-			l.report(path, UnknownClaim, "STS sets no %q of a ServiceAccount's token, so the key is never there: Namespace and name are in :sub, the audience is in :aud", claim)
+			l.report(path, UnknownClaim,
+				"STS sets no %q of a ServiceAccount's token, so the key is never there: Namespace and name are in :sub, the audience is in :aud", claim)
 		}
 		return "", false
 	}

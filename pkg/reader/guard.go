@@ -83,7 +83,7 @@ func (s *Server) observed(next http.HandlerFunc) http.Handler {
 			if fault != nil {
 				status = brokenStatus
 			}
-			if err, ok := fault.(error); fault != nil && !(ok && errors.Is(err, http.ErrAbortHandler)) {
+			if fault != nil && fault != any(http.ErrAbortHandler) {
 				s.log.Error("A request has failed by a fault of the reader", "route", route, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
 			}
 			s.recorder.request(route, status, time.Since(started))

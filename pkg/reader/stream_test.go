@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,21 @@ func (b *brokenBody) Read(p []byte) (int, error) {
 }
 func (*brokenBody) Close() error { return nil }
 
+// objectOf answers for S3 with an object of that length, -1 for none announced.
+func objectOf(length int64, body func(*http.Request) io.ReadCloser) transport {
+	return func(service, operation string, r *http.Request) (*http.Response, error) {
+		if service != "S3" {
+			return green(service, operation, r)
+		}
+		response := answer(200, "")
+		response.Body, response.ContentLength = body(r), length
+		if length >= 0 {
+			response.Header.Set("Content-Length", strconv.FormatInt(length, 10))
+		}
+		return response, nil
+	}
+}
+
 // TestABrokenTransferNeverLooksWhole: whatever goes wrong behind the header, the client
 // gets a broken connection and not all the bytes.
 func TestABrokenTransferNeverLooksWhole(t *testing.T) {
@@ -42,14 +58,7 @@ func TestABrokenTransferNeverLooksWhole(t *testing.T) {
 		"wrong at the very end":   &brokenBody{strings.NewReader(content), errors.New("checksum did not match")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, log := newTestServer(t, injected(t, goodClaims()), transport(func(service, operation string, r *http.Request) (*http.Response, error) {
-				if service == "S3" {
-					response := answer(200, "", "Content-Length", fmt.Sprint(len(content)))
-					response.Body, response.ContentLength = io.NopCloser(body), int64(len(content))
-					return response, nil
-				}
-				return green(service, operation, r)
-			}))
+			s, log := newTestServer(t, injected(t, goodClaims()), objectOf(int64(len(content)), func(*http.Request) io.ReadCloser { return io.NopCloser(body) }))
 			server := serve(s)
 			defer server.Close()
 			response, err := http.Get(server.URL + "/s3/2026/x")
@@ -90,14 +99,7 @@ func TestAClientThatVanishesOrStallsHoldsNothing(t *testing.T) {
 			c := injected(t, goodClaims())
 			c.IdleTimeout, c.MaxTransfers = time.Second, 1
 			closed := make(chan struct{})
-			s, _ := newTestServer(t, c, transport(func(service, operation string, r *http.Request) (*http.Response, error) {
-				if service == "S3" {
-					response := answer(200, "", "Content-Length", fmt.Sprint(int64(1)<<40))
-					response.Body, response.ContentLength = &endless{r.Context(), closed}, 1<<40
-					return response, nil
-				}
-				return green(service, operation, r)
-			}))
+			s, _ := newTestServer(t, c, objectOf(1<<40, func(r *http.Request) io.ReadCloser { return &endless{r.Context(), closed} }))
 			server := serve(s)
 			defer server.Close()
 			connection, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -150,14 +152,7 @@ func TestAnObjectOfUnknownLength(t *testing.T) {
 		"broken": {&brokenBody{strings.NewReader(content), io.ErrUnexpectedEOF}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, _ := newTestServer(t, injected(t, goodClaims()), transport(func(service, operation string, r *http.Request) (*http.Response, error) {
-				if service == "S3" {
-					response := answer(200, "")
-					response.Body, response.ContentLength = io.NopCloser(test.body), -1
-					return response, nil
-				}
-				return green(service, operation, r)
-			}))
+			s, _ := newTestServer(t, injected(t, goodClaims()), objectOf(-1, func(*http.Request) io.ReadCloser { return io.NopCloser(test.body) }))
 			server := serve(s)
 			defer server.Close()
 			response, err := http.Get(server.URL + "/s3/2026/x")
@@ -178,14 +173,7 @@ func TestASlowClientThatMovesIsServed(t *testing.T) {
 	const size = 6 << 20
 	c := injected(t, goodClaims())
 	c.IdleTimeout = time.Second
-	s, _ := newTestServer(t, c, transport(func(service, operation string, r *http.Request) (*http.Response, error) {
-		if service == "S3" {
-			response := answer(200, "", "Content-Length", fmt.Sprint(size))
-			response.Body, response.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", size))), size
-			return response, nil
-		}
-		return green(service, operation, r)
-	}))
+	s, _ := newTestServer(t, c, objectOf(size, func(*http.Request) io.ReadCloser { return io.NopCloser(strings.NewReader(strings.Repeat("x", size))) }))
 	server := serve(s)
 	defer server.Close()
 	connection, err := net.Dial("tcp", server.Listener.Addr().String())
