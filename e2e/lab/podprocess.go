@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -173,15 +174,26 @@ func (l *Lab) Token(ctx context.Context, pod *corev1.Pod, audience string, secon
 	return answer.Status.Token, nil
 }
 
-// Stop ends the process by SIGTERM and waits for it; peak is the largest memory that it
-// had, in bytes.
-func (p *PodProcess) Stop() (peak int64) {
+// Stop ends the process by SIGTERM and waits for it.
+func (p *PodProcess) Stop() {
 	_ = p.Command.Process.Signal(syscall.SIGTERM)
 	<-p.done
-	if usage, ok := p.Command.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		peak = usage.Maxrss << 10
+}
+
+// PeakMemory is the largest resident memory that the process has had, in bytes. Not by
+// getrusage: that counts what the process was before it became the Pod's, too.
+func (p *PodProcess) PeakMemory() (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Command.Process.Pid))
+	if err != nil {
+		return 0, err
 	}
-	return peak
+	_, line, found := strings.Cut(string(text), "VmHWM:")
+	fields := strings.Fields(line)
+	if !found || len(fields) < 2 || fields[1] != "kB" {
+		return 0, errors.New("no VmHWM in kB in /proc/PID/status")
+	}
+	kilobytes, err := strconv.ParseInt(fields[0], 10, 64)
+	return kilobytes << 10, err
 }
 
 // Done is closed when the process has ended.
