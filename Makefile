@@ -40,11 +40,11 @@ e2e: kube account-b build tofu $(BIN)/gotestsum ## the end-to-end suite on a rea
 
 .PHONY: browser
 browser: kube account-b build chromium $(BIN)/gotestsum ## the reader's page in headless Chromium; screenshots in out/screenshots
-	@cd e2e/browser && $(BIN)/gotestsum --format testname -- -count=1 -timeout 10m ./...
+	@cd e2e/browser && $(BIN)/gotestsum --format testname -- -count=1 -parallel 8 -timeout 10m ./...
 
 .PHONY: chromium
 chromium: ## install Debian's Chromium, where there is none (as root)
-	@command -v chromium >/dev/null || { echo "installing Debian's chromium (a minute, once)"; \
+	@test -x /usr/bin/chromium || { echo "installing Debian's chromium (a minute, once)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 
 .PHONY: bench
@@ -60,6 +60,7 @@ fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## golangci-lint with the strict configuration
 	@$(BIN)/golangci-lint run ./...
+	@cd e2e/browser && $(BIN)/golangci-lint run ./...
 
 .PHONY: verify
 verify: ## what is generated or formatted is as it would be made anew

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -63,7 +64,7 @@ func isolated(outside int) (int, error) {
 		command.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
 		command.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
-	command.Env = append(os.Environ(), envInside+"=1")
+	command.Env = append(withoutProxies(os.Environ()), envInside+"=1")
 	var addresses []string
 	for range outside {
 		listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -96,6 +97,14 @@ func isolated(outside int) (int, error) {
 		return 128 + int(status.Signal()), nil
 	}
 	return command.ProcessState.ExitCode(), nil
+}
+
+// withoutProxies: no proxy leads into the namespaces, and whatever runs there would ask one.
+func withoutProxies(environment []string) []string {
+	return slices.DeleteFunc(environment, func(variable string) bool {
+		name, _, _ := strings.Cut(strings.ToUpper(variable), "=")
+		return strings.HasSuffix(name, "_PROXY")
+	})
 }
 
 // furnish brings up the loopback interface and shows the processes of the namespace in

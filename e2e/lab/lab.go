@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -56,6 +57,7 @@ type Lab struct {
 	authority *authority
 	replicas  []*Replica
 	accountB  *AccountB
+	mutex     sync.Mutex // of processes
 	processes []*PodProcess
 }
 

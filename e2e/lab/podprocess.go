@@ -110,6 +110,8 @@ func (p *PodProcess) run(start PodStart) error {
 		return err
 	}
 	go func() { _ = p.Command.Wait(); close(p.done) }()
+	p.lab.mutex.Lock()
+	defer p.lab.mutex.Unlock()
 	p.lab.processes = append(p.lab.processes, p)
 	return nil
 }

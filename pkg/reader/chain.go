@@ -129,8 +129,11 @@ func (c *chain) session(ctx context.Context, r *Report) (string, diagnosis.Diagn
 	if err != nil {
 		return "", diagnose(err, c.facts(r))
 	}
-	return "until " + found.Expires.UTC().Format(time.RFC3339), diagnosis.Diagnosis{}
+	return "until " + endOfSession(found).UTC().Format(time.RFC3339), diagnosis.Diagnosis{}
 }
+
+// endOfSession undoes that the SDK's cache shows a session as ended when it is to be renewed.
+func endOfSession(c aws.Credentials) time.Time { return c.Expires.Add(renewBefore) }
 
 func (c *chain) identity(ctx context.Context, r *Report) (string, diagnosis.Diagnosis) {
 	found, err := c.clients.credentials.Retrieve(ctx)
@@ -138,7 +141,7 @@ func (c *chain) identity(ctx context.Context, r *Report) (string, diagnosis.Diag
 		var answer *sts.GetCallerIdentityOutput
 		if answer, err = c.clients.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}); err == nil {
 			c.knownID = found.AccessKeyID
-			c.known = &Identity{Account: aws.ToString(answer.Account), ARN: aws.ToString(answer.Arn), Expires: found.Expires.UTC()}
+			c.known = &Identity{Account: aws.ToString(answer.Account), ARN: aws.ToString(answer.Arn), Expires: endOfSession(found).UTC()}
 		}
 	}
 	if err != nil {

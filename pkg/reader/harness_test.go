@@ -64,7 +64,7 @@ func green(service, operation string, _ *http.Request) (*http.Response, error) {
 	case "STS.GetCallerIdentity":
 		return answer(200, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::222222222222:assumed-role/s3-reader-role/orders-api</Arn><UserId>AROA:orders-api</UserId><Account>222222222222</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`), nil
 	case "S3.ListObjectsV2":
-		return answer(200, `<ListBucketResult><Name>orders-data</Name><KeyCount>1</KeyCount><Contents><Key>2026/config%2B.json</Key><Size>7</Size><LastModified>2026-11-01T00:00:00Z</LastModified><ETag>"e"</ETag></Contents></ListBucketResult>`), nil
+		return answer(200, `<ListBucketResult><EncodingType>url</EncodingType><Name>orders-data</Name><KeyCount>1</KeyCount><Contents><Key>2026/config%2B.json</Key><Size>7</Size><LastModified>2026-11-01T00:00:00Z</LastModified><ETag>"e"</ETag></Contents></ListBucketResult>`), nil
 	}
 	return answer(200, "content", "Content-Type", "text/plain", "ETag", `"e"`, "Content-Length", "7", "Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT"), nil
 }

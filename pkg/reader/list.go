@@ -74,21 +74,22 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	listing := Listing{Bucket: s.config.Bucket, Prefix: prefix, Objects: []Object{}, NextContinuationToken: aws.ToString(answer.NextContinuationToken)}
 	for _, object := range answer.Contents {
 		listing.Objects = append(listing.Objects, Object{
-			Key: decoded(object.Key), Size: aws.ToInt64(object.Size), LastModified: aws.ToTime(object.LastModified).UTC(),
+			Key: decoded(object.Key, answer.EncodingType), Size: aws.ToInt64(object.Size), LastModified: aws.ToTime(object.LastModified).UTC(),
 			ETag: aws.ToString(object.ETag),
 		})
 	}
 	for _, common := range answer.CommonPrefixes {
-		listing.Prefixes = append(listing.Prefixes, decoded(common.Prefix))
+		listing.Prefixes = append(listing.Prefixes, decoded(common.Prefix, answer.EncodingType))
 	}
 	writeJSON(w, http.StatusOK, listing)
 }
 
-// decoded undoes the escapes of a key in a listing, in which + is a space.
-func decoded(key *string) string {
+// decoded undoes the escapes of a key in a listing, in which + is a space. A server that
+// does not escape says so, by not saying that it does.
+func decoded(key *string, encoding types.EncodingType) string {
 	text, err := url.PathUnescape(strings.ReplaceAll(aws.ToString(key), "+", "%20"))
-	if err != nil {
-		return aws.ToString(key) // from a server that does not escape
+	if err != nil || encoding != types.EncodingTypeUrl {
+		return aws.ToString(key)
 	}
 	return text
 }

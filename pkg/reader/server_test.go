@@ -180,7 +180,7 @@ func TestListing(t *testing.T) {
 	s, _ := newTestServer(t, injected(t, goodClaims()), transport(func(service, operation string, r *http.Request) (*http.Response, error) {
 		if operation == "ListObjectsV2" {
 			query = r.URL.RawQuery
-			return answer(200, `<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>next</NextContinuationToken><Contents><Key>2026/a%2Bb%01+c</Key><Size>5</Size><LastModified>2026-11-01T00:00:00Z</LastModified><ETag>"e"</ETag></Contents><CommonPrefixes><Prefix>2026/%C3%BC/</Prefix></CommonPrefixes></ListBucketResult>`), nil
+			return answer(200, `<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextContinuationToken>next</NextContinuationToken><Contents><Key>2026/a%2Bb%01+c</Key><Size>5</Size><LastModified>2026-11-01T00:00:00Z</LastModified><ETag>"e"</ETag></Contents><CommonPrefixes><Prefix>2026/%C3%BC/</Prefix></CommonPrefixes></ListBucketResult>`), nil
 		}
 		return green(service, operation, r)
 	}))
