@@ -41,6 +41,7 @@ func wrongInputs() []wrong {
 		{"subjects", []subject{{"Shop", "a"}}, `subjects: namespace "Shop" is no Kubernetes name`},
 		{"subjects", []subject{{"shop", "a"}, {"shop", "A_1"}, {"shop", ""}}, `subjects: service_account "A_1", "" is no Kubernetes name`},
 		{"prefix", "2026/*", `prefix: "2026/*" is literal: '*', '?' and '${' would be wildcards and variables in IAM`},
+		{"prefix", "a$$b/", `prefix: "a$$b/" has '$(' or '$$', which Kubernetes would fill in`},
 		{"prefix", "日本/", `prefix: "日本/" has characters beyond U+00FF`},
 		{"prefix", "${aws:username}/", `prefix: "${aws:username}/" is literal`},
 		{"prefix", "a\tb", `prefix: "a\tb" has a control character`},

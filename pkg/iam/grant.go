@@ -19,8 +19,9 @@ var prefixActions = map[string]bool{"s3:ListBucket": true, "s3:ListBucketVersion
 // writeActions need a new data key where the bucket encrypts with KMS.
 var writeActions = map[string]bool{"s3:PutObject": true}
 
-// PermissionPolicy is the role's own policy: bucket level actions on the bucket,
-// object level actions on its objects, both limited to the prefix.
+// PermissionPolicy is the role's own policy: bucket level actions on the bucket, object
+// level actions on its objects. Objects and listings are limited to the prefix; other
+// actions on the bucket know no prefix.
 func PermissionPolicy(g Grant) Document {
 	document := Document{Version: PolicyVersion, Statement: g.statements(nil)}
 	if g.KMSKeyARN != "" {

@@ -59,10 +59,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, body io.Reader, 
 	for {
 		next := <-full
 		if next.err != nil {
-			s.broken(r, "S3", next.err)
+			s.broken("S3", next.err)
 		}
 		if _, err := w.Write(next.data); err != nil {
-			s.broken(r, "client", err)
+			s.broken("client", err)
 		}
 		guard.sent.Add(int64(len(next.data)))
 		s.recorder.bytes.Add(float64(len(next.data)))
@@ -142,7 +142,7 @@ func endOf(body io.Reader) error {
 }
 
 // broken ends the request by breaking its connection.
-func (s *Server) broken(r *http.Request, side string, err error) {
-	s.log.Warn("A transfer broke", "side", side, "error", innermost(err), "path", r.URL.Path)
+func (s *Server) broken(side string, err error) {
+	s.log.Warn("A transfer broke", "side", side, "error", innermost(err)) // the key: with the request, at level debug
 	panic(http.ErrAbortHandler)
 }

@@ -171,6 +171,10 @@ variable "prefix" {
     error_message = format("prefix: %q has characters beyond U+00FF, which IAM takes in no policy document.", var.prefix)
   }
   validation {
+    condition     = !can(regex("\\$[$(]", var.prefix))
+    error_message = format("prefix: %q has '$(' or '$$', which Kubernetes would fill in in BUCKET_PREFIX; leave them out.", var.prefix)
+  }
+  validation {
     condition     = !can(regex("[*?]|\\$[{]", var.prefix))
     error_message = format("prefix: %q is literal: '*', '?' and '$${' would be wildcards and variables in IAM; leave them out.", var.prefix)
   }
