@@ -45,6 +45,20 @@ func TestMismatchExpectsOnlyWhatIsSaid(t *testing.T) {
 	}
 }
 
+// TestTheTokenSpeaksForSTS: a blank refusal is explained by the claim that is not as
+// expected, and a refusal for another reason is not.
+func TestTheTokenSpeaksForSTS(t *testing.T) {
+	facts := Facts{Claims: &Claims{Subject: "system:serviceaccount:a:b", Audiences: []string{"x"}}, Expect: Expect{Subjects: []string{"system:serviceaccount:a:c"}}}
+	for code, want := range map[string]Cause{
+		"AccessDenied": WrongSubject, "InvalidIdentityToken": WrongSubject, "ExpiredTokenException": TokenExpired, "Throttling": Throttled,
+	} {
+		d := FromAnswer(Answer{Service: "STS", Operation: "AssumeRoleWithWebIdentity", Status: 400, Code: code}, facts)
+		if d.Cause != want || d.Answer == nil || d.Answer.Code != code {
+			t.Errorf("%s: %+v", code, d)
+		}
+	}
+}
+
 // FuzzAnswer: whatever AWS, or what stands for it, answers: one known cause, a bounded
 // detail, and the answer as it came.
 func FuzzAnswer(f *testing.F) {
