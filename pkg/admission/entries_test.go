@@ -212,3 +212,16 @@ func TestPolicyConfigMaps(t *testing.T) {
 		})
 	}
 }
+
+// TestAPolicyThatArrivesBetweenTwoLooks: it comes into force while the API server is asked
+// whether there is a younger one, which says no.
+func TestAPolicyThatArrivesBetweenTwoLooks(t *testing.T) {
+	service, _, policies := newFakes(t)
+	loaded := policies.snapshot
+	policies.snapshot = snapshotOf(t, nil)
+	policies.onLive = func() { policies.snapshot = loaded }
+	response := ask(t, service, Pods, reviewOf(podShape{containers: 1, labels: `,"bucket-access.io/policy":"orders"`}.json()))
+	if !response.Allowed || len(response.Patch) == 0 {
+		t.Fatalf("allowed: %t, %d bytes of patch: %v", response.Allowed, len(response.Patch), response.Result)
+	}
+}

@@ -63,11 +63,15 @@ func (c *fakeCluster) LiveServiceAccount(_ context.Context, namespace, name stri
 type fakePolicies struct {
 	snapshot, live *policy.Snapshot
 	liveError      error
+	onLive         func() // what happens while the API server is asked
 }
 
 func (p *fakePolicies) Snapshot() *policy.Snapshot { return p.snapshot }
 
 func (p *fakePolicies) Live(context.Context) (*policy.Snapshot, error) {
+	if p.onLive != nil {
+		p.onLive()
+	}
 	return p.live, p.liveError
 }
 

@@ -75,19 +75,27 @@ func (s *Service) target(entry Entry) requestTarget {
 
 // decide judges by the snapshot in force, and a second time by one that was read
 // just now where the first refuses for what the policy says: a policy that was
-// applied together with the Pod, or a subject added to it, may be on its way still.
+// applied together with the Pod, or a subject added to it, may be on its way still. Where
+// there is no younger one, the one in force may have become that since the first judgement.
 func (s *Service) decide(ctx context.Context, judge func(*policy.Snapshot) decide.Verdict) (decide.Verdict, error) {
-	verdict := judge(s.Policies.Snapshot())
+	judged := s.Policies.Snapshot()
+	verdict := judge(judged)
 	switch verdict.Reason {
 	case decide.ReasonUnknownPolicy, decide.ReasonInvalidPolicy, decide.ReasonSubjectNotListed, decide.ReasonIssuerMismatch:
 	default:
 		return verdict, nil
 	}
-	live, err := s.Policies.Live(ctx)
-	if err != nil || live == nil {
+	younger, err := s.Policies.Live(ctx)
+	if err != nil {
 		return verdict, err
 	}
-	return judge(live), nil
+	if younger == nil {
+		younger = s.Policies.Snapshot()
+	}
+	if younger == judged {
+		return verdict, nil
+	}
+	return judge(younger), nil
 }
 
 func failed(err error, what string) answer {
