@@ -19,7 +19,7 @@ func FromAnswer(a Answer, f Facts) Diagnosis {
 			return wrong
 		}
 	}
-	d := of(cause, f, detail)
+	d := Of(cause, f, detail)
 	d.Answer = &a
 	return d
 }

@@ -6,9 +6,7 @@ import "strings"
 type sentence struct{ title, fix string }
 
 // Of makes a diagnosis of a cause; detail says what was found.
-func Of(cause Cause, f Facts, detail string) Diagnosis { return of(cause, f, detail) }
-
-func of(cause Cause, f Facts, detail string) Diagnosis {
+func Of(cause Cause, f Facts, detail string) Diagnosis {
 	s, known := sentences[cause]
 	if !known {
 		cause, s = Unexpected, sentences[Unexpected]

@@ -80,9 +80,9 @@ func Token(f Facts, now int64) Diagnosis {
 	c := f.Claims
 	switch {
 	case c.NotBefore > now+skew || c.IssuedAt > now+skew:
-		return of(ClockSkew, f, fmt.Sprintf("the token was issued %d s in the future by this node's clock", max(c.NotBefore, c.IssuedAt)-now))
+		return Of(ClockSkew, f, fmt.Sprintf("the token was issued %d s in the future by this node's clock", max(c.NotBefore, c.IssuedAt)-now))
 	case c.Expires != 0 && c.Expires <= now:
-		return of(TokenExpired, f, fmt.Sprintf("the token expired %d s ago", now-c.Expires))
+		return Of(TokenExpired, f, fmt.Sprintf("the token expired %d s ago", now-c.Expires))
 	}
 	return Mismatch(f)
 }
@@ -95,11 +95,11 @@ func Mismatch(f Facts) Diagnosis {
 	}
 	switch {
 	case f.Expect.Issuer != "" && f.Expect.Issuer != c.Issuer:
-		return of(WrongIssuer, f, fmt.Sprintf("the token is of %q, the policy expects %q", c.Issuer, f.Expect.Issuer))
+		return Of(WrongIssuer, f, fmt.Sprintf("the token is of %q, the policy expects %q", c.Issuer, f.Expect.Issuer))
 	case f.Expect.Audience != "" && !slices.Contains(c.Audiences, f.Expect.Audience):
-		return of(WrongAudience, f, fmt.Sprintf("the token is for %s, the policy expects %q", list(c.Audiences), f.Expect.Audience))
+		return Of(WrongAudience, f, fmt.Sprintf("the token is for %s, the policy expects %q", list(c.Audiences), f.Expect.Audience))
 	case len(f.Expect.Subjects) > 0 && !slices.ContainsFunc(f.Expect.Subjects, func(p string) bool { return iam.Like(p, c.Subject) }):
-		return of(WrongSubject, f, fmt.Sprintf("the token is of %q, the policy lists %s", c.Subject, list(f.Expect.Subjects)))
+		return Of(WrongSubject, f, fmt.Sprintf("the token is of %q, the policy lists %s", c.Subject, list(f.Expect.Subjects)))
 	}
 	return Diagnosis{}
 }
@@ -108,13 +108,5 @@ func list(texts []string) string {
 	if len(texts) == 0 {
 		return "nobody"
 	}
-	quoted := make([]string, 0, len(texts))
-	for i, text := range texts {
-		if i == 5 {
-			quoted = append(quoted, fmt.Sprintf("%d more", len(texts)-i))
-			break
-		}
-		quoted = append(quoted, fmt.Sprintf("%.200q", text))
-	}
-	return strings.Join(quoted, ", ")
+	return iam.Quoted(texts, ", ")
 }

@@ -240,18 +240,24 @@ func (c tokenContext) expand(value string) (string, bool) {
 	return before + text + after, ok
 }
 
-// quoted lists values for a sentence, at most five.
+// quoted lists values for a sentence.
 func quoted(values Values) string {
-	texts := make([]string, 0, len(values))
-	for i, value := range values {
-		if i == 5 {
-			texts = append(texts, fmt.Sprintf("%d more", len(values)-i))
-			break
-		}
-		texts = append(texts, fmt.Sprintf("%.200q", value))
-	}
-	if len(texts) == 0 {
+	if len(values) == 0 {
 		return "nothing"
 	}
-	return strings.Join(texts, " or ")
+	return Quoted(values, " or ")
+}
+
+// Quoted lists texts for a sentence, each quoted and cut, at most five of them.
+func Quoted(texts []string, separator string) string {
+	const most = 5
+	list := make([]string, 0, most+1)
+	for i, text := range texts {
+		if i == most {
+			list = append(list, fmt.Sprintf("%d more", len(texts)-i))
+			break
+		}
+		list = append(list, fmt.Sprintf("%.200q", text))
+	}
+	return strings.Join(list, separator)
 }

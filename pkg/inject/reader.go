@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,7 +13,6 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 	"github.com/bucket-access/bucket-access-webhook/pkg/patch"
-	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 )
 
 // ReaderSettings are what the webhook's own flags say of the demo reader's sidecar.
@@ -176,7 +176,7 @@ func (p *planner) readerContainer(name string, port int) []byte {
 	args := []string{"--listen=" + address, "--bucket=" + p.policy.Bucket, "--expect-audience=" + p.policy.Audience,
 		"--expect-subject=" + iam.SubjectClaim(v1alpha1.Subject{Namespace: p.pod.Namespace, ServiceAccount: p.pod.ServiceAccount})}
 	for _, optional := range []struct{ flag, value string }{
-		{"--prefix=", p.policy.Prefix}, {"--probe-key=", p.policy.Reader.ProbeKey}, {"--expect-issuer=", issuerFor(p.policy, p.owner.around.Cluster.Issuer)},
+		{"--prefix=", p.policy.Prefix}, {"--probe-key=", p.policy.Reader.ProbeKey}, {"--expect-issuer=", cmp.Or(p.policy.Issuer, p.owner.around.Cluster.Issuer)},
 	} {
 		if optional.value != "" {
 			args = append(args, optional.flag+optional.value)
@@ -208,13 +208,6 @@ func (p *planner) readerContainer(name string, port int) []byte {
 	return append(out, `,"terminationMessagePolicy":"FallbackToLogsOnError","restartPolicy":"Always","securityContext":{`+
 		`"runAsNonRoot":true,"runAsUser":65532,"runAsGroup":65532,"allowPrivilegeEscalation":false,"readOnlyRootFilesystem":true,`+
 		`"capabilities":{"drop":["ALL"]},"seccompProfile":{"type":"RuntimeDefault"}}}`...)
-}
-
-func issuerFor(p *policy.Policy, cluster string) string {
-	if p.Issuer != "" {
-		return p.Issuer
-	}
-	return cluster
 }
 
 // gate is the probe that holds back what the policy says. A startup probe that gives up
