@@ -72,6 +72,10 @@ func TestTheCommandLine(t *testing.T) {
 		"a lease that ends":   {[]string{"--namespace=x", "--leader-election-lease-duration=1s"}, 2, "must be more than"},
 		"no quantity":         {[]string{"--namespace=x", "--reader-memory-limit=much"}, 2, `--reader-memory-limit is "much"; it must be a positive quantity`},
 		"a request too large": {[]string{"--namespace=x", "--reader-memory-request=1Gi"}, 2, "must not be more than --reader-memory-limit"},
+		"no such source":      {[]string{"--namespace=x", "--certificates=magic"}, 2, `--certificates is "magic"; it must be files or managed`},
+		"a CA for a CA":       {[]string{"--namespace=x", "--certificates=managed", "--ca-name=ca.crt"}, 2, "it is for --certificates=files only"},
+		"a short certificate": {[]string{"--namespace=x", "--certificate-duration=10s"}, 2, "must be at least six times --certificate-settle"},
+		"a short CA":          {[]string{"--namespace=x", "--ca-duration=24h"}, 2, "must be at least three times --certificate-duration"},
 		"no kubeconfig there": {[]string{"--namespace=x", "--kubeconfig=/nowhere"}, 1, "no access to a cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 // options are the flags, by concern.
 type options struct {
 	serving       servingOptions
+	certificates  certificateOptions
 	policies      policyOptions
 	cluster       clusterOptions
 	availability  availabilityOptions
@@ -70,7 +71,7 @@ type group struct {
 
 func (o *options) groups() []group {
 	return []group{
-		{"Serving", o.serving.bind}, {"Policies", o.policies.bind}, {"Cluster", o.cluster.bind},
+		{"Serving", o.serving.bind}, {"Certificates", o.certificates.bind}, {"Policies", o.policies.bind}, {"Cluster", o.cluster.bind},
 		{"Demo reader", o.reader.bind}, {"Availability", o.availability.bind}, {"Leader election", o.leadership.bind}, {"Observability", o.observability.bind},
 	}
 }
@@ -177,6 +178,7 @@ func (o *options) validate(rest []string) []string {
 	check(o.availability.shutdownDelay >= 0, "--shutdown-delay must not be negative")
 	check(o.leadership.lease > o.leadership.renewDeadline && o.leadership.renewDeadline > o.leadership.retryPeriod,
 		"--leader-election-lease-duration must be more than -renew-deadline, and that more than -retry-period")
+	o.certificates.validate(check)
 	_, reader := o.reader.settings()
 	faults = append(faults, reader...)
 	return faults

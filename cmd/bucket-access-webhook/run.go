@@ -76,9 +76,16 @@ func newLog(o observabilityOptions, w io.Writer) logr.Logger {
 // on with connections closed for the shutdown delay, and only then shut down. An
 // API server never repeats a call that broke, so none may break.
 func serve(ctx context.Context, o *options, log logr.Logger) error {
-	source := certs.NewFiles(o.serving.certDir, o.serving.certName, o.serving.keyName, log.WithName("certs"))
+	config, err := restConfig(o.cluster)
+	if err != nil {
+		return err
+	}
+	source, err := newCertificate(config, o, log.WithName("certs"))
+	if err != nil {
+		return err
+	}
 	metrics.CertificateExpiry(ctrlmetrics.Registry, func() time.Time { return certs.Expiry(source) })
-	mgr, err := newManager(o, source)
+	mgr, err := newManager(ctx, config, o, source)
 	if err != nil {
 		return err
 	}
@@ -114,14 +121,10 @@ func restConfig(o clusterOptions) (*rest.Config, error) {
 	return config, nil
 }
 
-func newManager(o *options, source certs.Source) (ctrl.Manager, error) {
-	config, err := restConfig(o.cluster)
-	if err != nil {
-		return nil, err
-	}
+func newManager(ctx context.Context, config *rest.Config, o *options, source *certificate) (ctrl.Manager, error) {
 	minVersion := tlsVersions[o.serving.tlsMinVersion]
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Cache:                  watch.CacheOptions(o.policies.namespace),
+		Cache:                  source.cacheOptions(o),
 		Metrics:                metricsserver.Options{BindAddress: o.observability.metricsAddress},
 		HealthProbeBindAddress: o.observability.healthAddress,
 		WebhookServer: webhook.NewServer(webhook.Options{
@@ -135,7 +138,7 @@ func newManager(o *options, source certs.Source) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
 	}
-	return mgr, mgr.Add(runnable{source.Start})
+	return mgr, source.register(ctx, mgr)
 }
 
 // assemble wires the parts together; data flows from the top to the bottom.
@@ -189,10 +192,10 @@ func newLeader(o *options, clients kubernetes.Interface, log logr.Logger) *recon
 
 // checks: alive while the process answers; ready when a certificate is served, the
 // caches are in step and policies are loaded, and not any more while draining.
-func checks(mgr ctrl.Manager, source certs.Source, server *admission.Server) error {
+func checks(mgr ctrl.Manager, source *certificate, server *admission.Server) error {
 	return errors.Join(
 		mgr.AddHealthzCheck("ping", healthz.Ping),
-		mgr.AddReadyzCheck("certificate", certs.Ready(source, time.Now)),
+		mgr.AddReadyzCheck("certificate", certs.Ready(source, source.now)),
 		mgr.AddReadyzCheck("serving", mgr.GetWebhookServer().StartedChecker()),
 		mgr.AddReadyzCheck("policies", func(*http.Request) error { return server.Ready() }),
 	)

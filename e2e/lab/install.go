@@ -2,11 +2,8 @@ package lab
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"path/filepath"
-	"strings"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// install applies manifests/ as they are, makes a certificate and writes its CA into
-// the webhook configurations, and gives the webhook its ServiceAccount's own access.
+// install applies manifests/ as they are and gives the webhook its ServiceAccount's own
+// access: all that it does, its certificate included, it does by what they allow.
 func (l *Lab) install(ctx context.Context) error {
 	l.options.Progress("installing manifests/%s", l.options.Manifests)
 	if err := l.EnsureDefaultAccount(ctx, "default"); err != nil {
@@ -27,9 +24,6 @@ func (l *Lab) install(ctx context.Context) error {
 	}
 	if _, stderr, err := l.Kubectl(ctx, "", "apply", "-k", "manifests/"+l.options.Manifests); err != nil {
 		return fmt.Errorf("kubectl apply -k manifests/%s: %s", l.options.Manifests, stderr)
-	}
-	if err := l.InstallCA(ctx); err != nil {
-		return err
 	}
 	return l.webhookAccess(ctx)
 }
@@ -40,34 +34,6 @@ func (l *Lab) EnsureDefaultAccount(ctx context.Context, namespace string) error 
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"}}
 	return client.IgnoreAlreadyExists(l.Client.Create(ctx, account))
 }
-
-// InstallCA writes the lab's CA into both webhook configurations by JSON Patch.
-func (l *Lab) InstallCA(ctx context.Context) error {
-	if l.authority == nil {
-		var err error
-		if l.authority, err = newAuthority(); err != nil {
-			return err
-		}
-		if err := l.authority.issue(l.CertDir(), Name+"."+Namespace+".svc", 24*time.Hour); err != nil {
-			return err
-		}
-	}
-	bundle := base64.StdEncoding.EncodeToString(l.authority.pem)
-	for resource, entries := range map[string]int{"mutatingwebhookconfiguration": 5, "validatingwebhookconfiguration": 1} {
-		operations := make([]string, entries)
-		for i := range operations {
-			operations[i] = fmt.Sprintf(`{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":%q}`, i, bundle)
-		}
-		patch := "[" + strings.Join(operations, ",") + "]"
-		if _, stderr, err := l.Kubectl(ctx, "", "patch", resource, Name, "--type=json", "-p", patch); err != nil {
-			return fmt.Errorf("writing the CA bundle: %s", stderr)
-		}
-	}
-	return nil
-}
-
-// CertDir holds the serving certificate of the replicas.
-func (l *Lab) CertDir() string { return filepath.Join(l.Dir, "tls") }
 
 // webhookAccess writes a kubeconfig with a token of the webhook's ServiceAccount, so
 // that it can do what manifests/ allow it to, and nothing else.

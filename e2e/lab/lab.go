@@ -54,7 +54,6 @@ type Lab struct {
 	assets    string
 	host      string
 	webhook   string // path of the webhook's kubeconfig
-	authority *authority
 	replicas  []*Replica
 	accountB  *AccountB
 	mutex     sync.Mutex // of processes

@@ -54,7 +54,7 @@ func (l *Lab) StartReplica(ctx context.Context, name string, flags ...string) (*
 		return nil, err
 	}
 	arguments := append([]string{
-		"--kubeconfig=" + l.webhook, "--namespace=" + Namespace, "--cert-dir=" + l.CertDir(), "--host=" + l.host,
+		"--kubeconfig=" + l.webhook, "--namespace=" + Namespace, "--certificates=managed", "--host=" + l.host,
 		"--port=" + strconv.Itoa(ports[0]), "--metrics-bind-address=" + address(1), "--health-probe-bind-address=" + address(2),
 		"--reader-image=registry.example.com/bucket-access-reader:v1", "--shutdown-delay=2s", "--log-level=debug",
 		"--leader-election-lease-duration=4s", "--leader-election-renew-deadline=3s", "--leader-election-retry-period=500ms",
@@ -223,3 +223,6 @@ func (l *Lab) Replicas() []*Replica {
 	}
 	return alive
 }
+
+// Address is where the replica serves, host:port.
+func (r *Replica) Address() string { return net.JoinHostPort(r.lab.host, strconv.Itoa(r.port)) }

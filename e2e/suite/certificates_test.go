@@ -1,0 +1,373 @@
+package suite
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	registrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
+)
+
+// certificateLab has replicas whose certificates live for seconds.
+func certificateLab(t *testing.T, flags ...string) (l *lab.Lab, plain, labelled string) {
+	t.Helper()
+	l, plain, labelled = faultLab(t)
+	for _, name := range []string{"one", "two"} {
+		_, err := l.StartReplica(testContext(t), name, flags...)
+		must(t, err)
+	}
+	return l, plain, labelled
+}
+
+var caSecret = client.ObjectKey{Namespace: lab.Namespace, Name: "bucket-access-webhook-ca"}
+
+// theCA is the CA that the Secret holds now, nil while it holds none with its key.
+func theCA(ctx context.Context, l *lab.Lab) *x509.Certificate {
+	var secret corev1.Secret
+	if err := l.Client.Get(ctx, caSecret, &secret); err != nil {
+		return nil
+	}
+	pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
+	if err != nil {
+		return nil
+	}
+	return pair.Leaf
+}
+
+// caBundles are those of every entry of both configurations.
+func caBundles(ctx context.Context, l *lab.Lab) (bundles [][]byte, err error) {
+	var mutating registrationv1.MutatingWebhookConfiguration
+	var validating registrationv1.ValidatingWebhookConfiguration
+	if err = l.Client.Get(ctx, client.ObjectKey{Name: lab.Name}, &mutating); err == nil {
+		err = l.Client.Get(ctx, client.ObjectKey{Name: lab.Name}, &validating)
+	}
+	for i := range mutating.Webhooks {
+		bundles = append(bundles, mutating.Webhooks[i].ClientConfig.CABundle)
+	}
+	for i := range validating.Webhooks {
+		bundles = append(bundles, validating.Webhooks[i].ClientConfig.CABundle)
+	}
+	return bundles, err
+}
+
+// greet makes a new connection as an API server does, trusting one bundle, and returns
+// the certificate that is served.
+func greet(r *lab.Replica, bundle []byte) (*x509.Certificate, error) {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(bundle)
+	config := &tls.Config{RootCAs: roots, ServerName: lab.Name + "." + lab.Namespace + ".svc", MinVersion: tls.VersionTLS13}
+	connection, err := (&tls.Dialer{Config: config}).DialContext(context.Background(), "tcp", r.Address())
+	if err != nil {
+		return nil, err
+	}
+	defer connection.Close()
+	secure, _ := connection.(*tls.Conn)
+	return secure.ConnectionState().PeerCertificates[0], nil
+}
+
+// healthy says what is wrong with the certificates, "" when nothing is: every entry
+// trusts what every replica serves, by the CA of the Secret, and Pods are injected.
+func healthy(ctx context.Context, l *lab.Lab, plain string) string {
+	ca := theCA(ctx, l)
+	if ca == nil {
+		return "the Secret holds no CA"
+	}
+	if now := time.Now(); now.Before(ca.NotBefore.Add(-time.Minute)) || now.After(ca.NotAfter) {
+		return "the CA is not valid now"
+	}
+	bundles, err := caBundles(ctx, l)
+	if err != nil {
+		return err.Error()
+	}
+	for _, r := range l.Replicas() {
+		for i, bundle := range bundles {
+			served, err := greet(r, bundle)
+			if err != nil {
+				return fmt.Sprintf("entry %d and replica %s: %v", i, r.Name, err)
+			}
+			if err := served.CheckSignatureFrom(ca); err != nil {
+				return "a certificate of another CA is served by " + r.Name
+			}
+		}
+	}
+	p := pod(plain, "healthy", label("bucket-access.io/policy", "faults"))
+	if err := l.Client.Create(ctx, p, client.DryRunAll); err != nil {
+		return err.Error()
+	}
+	return lacksInjection(p, "faults")
+}
+
+func wantHealthy(t *testing.T, l *lab.Lab, plain string) {
+	t.Helper()
+	start, what := time.Now(), ""
+	for time.Since(start) < 40*time.Second {
+		if what = healthy(t.Context(), l, plain); what == "" {
+			t.Logf("mended %.1f s later", time.Since(start).Seconds())
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatalf("not mended in 40 s: %s", what)
+}
+
+// seen counts different certificates.
+type seen struct {
+	mutex sync.Mutex
+	all   map[[sha256.Size]byte]bool
+}
+
+func (s *seen) add(c *x509.Certificate) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.all == nil {
+		s.all = map[[sha256.Size]byte]bool{}
+	}
+	s.all[sha256.Sum256(c.Raw)] = true
+}
+
+// TestReplacingCAAndLeafLosesNothing: while CAs are replaced every 24 s and leaves every
+// 8 s, bursts of Pods make the API server open new connections all the time, and a
+// client that knows the bundles of a second ago only, as an API server whose watch is
+// behind, connects anew without pause.
+func TestReplacingCAAndLeafLosesNothing(t *testing.T) {
+	l, plain, labelled := certificateLab(t, "--ca-duration=36s", "--certificate-duration=12s", "--certificate-settle=2s")
+	ctx, stop := context.WithTimeout(t.Context(), 80*time.Second)
+	defer stop()
+	var group sync.WaitGroup
+	var pods, connections atomic.Int64
+	var leaves, authorities seen
+	group.Go(func() { // bursts: idle connections above the API server's limit are closed
+		for i := 0; ctx.Err() == nil; i++ {
+			var burst sync.WaitGroup
+			for worker := range 40 {
+				for way, p := range asking(plain, labelled, fmt.Sprintf("b%d-%d", i, worker)) {
+					burst.Go(func() {
+						if err := l.Client.Create(context.WithoutCancel(ctx), p, client.DryRunAll); err != nil {
+							t.Errorf("by %s: %v", way, err)
+						} else if lacks := lacksInjection(p, "faults"); lacks != "" {
+							t.Errorf("by %s: lacks %s", way, lacks)
+						}
+						pods.Add(1)
+					})
+				}
+			}
+			burst.Wait()
+			time.Sleep(400 * time.Millisecond)
+		}
+	})
+	group.Go(func() {
+		for ctx.Err() == nil {
+			bundles, err := caBundles(context.WithoutCancel(ctx), l)
+			must(t, err)
+			if ca := theCA(context.WithoutCancel(ctx), l); ca != nil {
+				authorities.add(ca)
+			}
+			for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+				for _, r := range l.Replicas() {
+					served, err := greet(r, bundles[int(connections.Add(1))%len(bundles)])
+					if err != nil {
+						t.Errorf("a new connection to %s: %v", r.Name, err)
+						return
+					}
+					leaves.add(served)
+				}
+			}
+		}
+	})
+	group.Wait()
+	t.Logf("%d Pods and %d connections over %d CAs and %d leaves, none lost", pods.Load(), connections.Load(), len(authorities.all), len(leaves.all))
+	if len(authorities.all) < 3 || len(leaves.all) < 10 || pods.Load() < 1000 || connections.Load() < 1000 {
+		t.Fatal("too few to prove anything")
+	}
+	// What was replaced goes: a CA lives for 36 s, so the bundles hold a few only.
+	bundles, err := caBundles(t.Context(), l)
+	must(t, err)
+	if n := strings.Count(string(bundles[0]), "BEGIN CERTIFICATE"); n > 3 {
+		t.Errorf("a caBundle holds %d certificates", n)
+	}
+}
+
+// authorityOf makes a CA as a Secret's data, valid from start for a lifetime.
+func authorityOf(t *testing.T, start time.Time, lifetime time.Duration) map[string][]byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(start.Unix()), Subject: pkix.Name{CommonName: "other"}, NotBefore: start, NotAfter: start.Add(lifetime),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	must(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return map[string][]byte{"tls.crt": certificate, "ca.crt": certificate, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})}
+}
+
+// setSecret replaces what the Secret holds.
+func setSecret(t *testing.T, l *lab.Lab, edit func(data map[string][]byte) map[string][]byte) {
+	t.Helper()
+	eventually(t, "the Secret is changed", func() bool {
+		var secret corev1.Secret
+		if l.Client.Get(t.Context(), caSecret, &secret) != nil {
+			return false
+		}
+		secret.Data = edit(secret.Data)
+		return l.Client.Update(t.Context(), &secret) == nil
+	})
+}
+
+// setBundles replaces every caBundle of the mutating configuration.
+func setBundles(t *testing.T, l *lab.Lab, bundle []byte) {
+	t.Helper()
+	eventually(t, "the caBundles are changed", func() bool {
+		var mutating registrationv1.MutatingWebhookConfiguration
+		if l.Client.Get(t.Context(), client.ObjectKey{Name: lab.Name}, &mutating) != nil {
+			return false
+		}
+		for i := range mutating.Webhooks {
+			mutating.Webhooks[i].ClientConfig.CABundle = bundle
+		}
+		return l.Client.Update(t.Context(), &mutating) == nil
+	})
+}
+
+// TestDamageOfTheCAIsMendedWithoutAPerson does to Secret and bundles what people,
+// restores from backups and wrong clocks do to them. The replicas go on serving the
+// whole time: what the Secret loses stays trusted for as long as it is served.
+func TestDamageOfTheCAIsMendedWithoutAPerson(t *testing.T) {
+	l, plain, _ := certificateLab(t, "--certificate-settle=1s")
+	wantHealthy(t, l, plain)
+	for name, damage := range map[string]func(*testing.T){
+		"the Secret is deleted": func(t *testing.T) {
+			t.Helper()
+			secret := &corev1.Secret{}
+			secret.Namespace, secret.Name = caSecret.Namespace, caSecret.Name
+			must(t, l.Client.Delete(t.Context(), secret))
+		},
+		"the Secret is emptied": func(t *testing.T) {
+			t.Helper()
+			setSecret(t, l, func(map[string][]byte) map[string][]byte { return nil })
+		},
+		"the Secret holds garbage": func(t *testing.T) {
+			t.Helper()
+			setSecret(t, l, func(map[string][]byte) map[string][]byte {
+				return map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y"), "ca.crt": []byte("x")}
+			})
+		},
+		"the key is another's": func(t *testing.T) {
+			t.Helper()
+			setSecret(t, l, func(data map[string][]byte) map[string][]byte {
+				data["tls.key"] = authorityOf(t, time.Now(), time.Hour)["tls.key"]
+				return data
+			})
+		},
+		"the CA has expired": func(t *testing.T) {
+			t.Helper()
+			setSecret(t, l, func(map[string][]byte) map[string][]byte {
+				return authorityOf(t, time.Now().Add(-48*time.Hour), 24*time.Hour)
+			})
+		},
+		"the CA is of a clock that was a year ahead": func(t *testing.T) {
+			t.Helper()
+			setSecret(t, l, func(map[string][]byte) map[string][]byte {
+				return authorityOf(t, time.Now().Add(365*24*time.Hour), 365*24*time.Hour)
+			})
+		},
+		"a backup of an older CA is restored": func(t *testing.T) {
+			t.Helper()
+			setSecret(t, l, func(map[string][]byte) map[string][]byte {
+				return authorityOf(t, time.Now().Add(-24*time.Hour), 365*24*time.Hour)
+			})
+		},
+		"the caBundles are taken away": func(t *testing.T) { t.Helper(); setBundles(t, l, nil) },
+		"the caBundles trust another CA": func(t *testing.T) {
+			t.Helper()
+			setBundles(t, l, authorityOf(t, time.Now().Add(-400*24*time.Hour), 24*time.Hour)["tls.crt"])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			damage(t)
+			wantHealthy(t, l, plain)
+		})
+	}
+}
+
+// TestACAThatExpiredWhileAllReplicasWereDown starts replicas over what is left of an
+// installation that nobody ran for a year.
+func TestACAThatExpiredWhileAllReplicasWereDown(t *testing.T) {
+	l, plain, _ := faultLab(t)
+	expired := authorityOf(t, time.Now().Add(-400*24*time.Hour), 365*24*time.Hour)
+	setSecret(t, l, func(map[string][]byte) map[string][]byte { return expired })
+	setBundles(t, l, expired["tls.crt"])
+	for _, name := range []string{"one", "two"} {
+		_, err := l.StartReplica(testContext(t), name)
+		must(t, err)
+	}
+	wantHealthy(t, l, plain)
+	bundles, err := caBundles(t.Context(), l)
+	must(t, err)
+	if strings.Contains(string(bundles[0]), string(expired["tls.crt"])) {
+		t.Error("the expired CA is still trusted")
+	}
+}
+
+// TestACAOfAFile: somebody else makes the certificates; the webhook writes their CA into
+// the configurations and follows it.
+func TestACAOfAFile(t *testing.T) {
+	l, _, _ := faultLab(t)
+	directory := t.TempDir()
+	write := func(name string, data []byte) { must(t, os.WriteFile(directory+"/"+name, data, 0o600)) }
+	first := authorityOf(t, time.Now().Add(-time.Minute), 24*time.Hour)
+	write("tls.crt", first["tls.crt"])
+	write("tls.key", first["tls.key"])
+	write("issuer.pem", first["tls.crt"])
+	flags := []string{"--certificates=files", "--cert-dir=" + directory, "--ca-name=issuer.pem"}
+	_, err := l.StartReplica(testContext(t), "files", flags...)
+	must(t, err)
+	trusts := func(what string, all ...map[string][]byte) {
+		t.Helper()
+		for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+			bundles, err := caBundles(t.Context(), l)
+			must(t, err)
+			missing := 0
+			for _, bundle := range bundles {
+				for _, one := range all {
+					if !strings.Contains(string(bundle), string(one["tls.crt"])) {
+						missing++
+					}
+				}
+			}
+			if missing == 0 {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: missing in %d caBundles", what, missing)
+			}
+		}
+	}
+	trusts("at first", first)
+	second := authorityOf(t, time.Now().Add(-time.Minute), 48*time.Hour)
+	write("issuer.pem", second["tls.crt"])
+	trusts("the former one stays, as it may still be served", first, second)
+	setBundles(t, l, nil)
+	trusts("after they were taken away", second)
+}
