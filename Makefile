@@ -16,15 +16,15 @@ export KUBEBUILDER_ASSETS ?= $(KUBE)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) | if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) | if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
 
 .PHONY: demo
 demo: kube account-b build ## show the main job on a real API server (DEMO_KEEP=1 leaves it running)
 	@go run ./e2e/demo
 
 .PHONY: test
-test: unit e2e browser ## run all tests
-	@echo; echo "make test: unit and property tests, the end-to-end suite on a real kube-apiserver, S3, IAM and STS, and the page in Chromium, passed."
+test: unit e2e browser images-test ## run all tests
+	@echo; echo "make test: unit and property tests, the end-to-end suite on a real kube-apiserver, S3, IAM and STS, the page in Chromium, and the images, passed."
 
 .PHONY: unit
 unit: $(BIN)/gotestsum ## unit and property tests, in seconds
@@ -61,6 +61,7 @@ fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)
 lint: $(BIN)/golangci-lint ## golangci-lint with the strict configuration
 	@$(BIN)/golangci-lint run ./...
 	@cd e2e/browser && $(BIN)/golangci-lint run ./...
+	@cd hack/images && $(BIN)/golangci-lint run ./...
 
 .PHONY: verify
 verify: ## what is generated or formatted is as it would be made anew
@@ -69,6 +70,14 @@ verify: ## what is generated or formatted is as it would be made anew
 .PHONY: build
 build: ## build the webhook and the reader into bin/
 	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/ ./cmd/...
+
+.PHONY: images
+images: ## pack both images for amd64 and arm64, with SBOMs, into out/images (no container engine)
+	@cd hack/images && go run . -version "$(VERSION)"
+
+.PHONY: images-test
+images-test: $(BIN)/gotestsum ## two builds of the images are the same bytes; the Dockerfile is in step
+	@cd hack/images && $(BIN)/gotestsum --format testname -- -count=1 -timeout 5m ./...
 
 .PHONY: kube
 kube: $(KUBE)/kube ## build kube-apiserver, etcd and kubectl from modules, once (minutes)
