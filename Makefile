@@ -35,8 +35,8 @@ race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Po
 	@CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --format-hide-empty-pkg -- -race -short ./pkg/... ./cmd/...
 
 .PHONY: e2e
-e2e: kube account-b build tofu $(BIN)/gotestsum ## the end-to-end suite on a real kube-apiserver and etcd, with a real S3, IAM and STS
-	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 20m -p 1 ./e2e/terraform ./e2e/suite
+e2e: kube account-b build tofu helm $(BIN)/gotestsum ## the end-to-end suite on a real kube-apiserver and etcd, with a real S3, IAM and STS
+	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 25m -p 1 ./e2e/chart ./e2e/terraform ./e2e/suite
 
 .PHONY: browser
 browser: kube account-b build chromium $(BIN)/gotestsum ## the reader's page in headless Chromium; screenshots in out/screenshots
@@ -63,8 +63,12 @@ lint: $(BIN)/golangci-lint ## golangci-lint with the strict configuration
 	@cd e2e/browser && $(BIN)/golangci-lint run ./...
 	@cd hack/images && $(BIN)/golangci-lint run ./...
 
+.PHONY: manifests
+manifests: $(BIN)/helm ## render the chart into manifests/
+	@hack/manifests.sh
+
 .PHONY: verify
-verify: ## what is generated or formatted is as it would be made anew
+verify: $(BIN)/helm ## what is generated or formatted is as it would be made anew
 	@hack/verify.sh
 
 .PHONY: build
@@ -99,6 +103,17 @@ tofu: $(BIN)/tofu ## build OpenTofu from its module, once (four minutes)
 $(BIN)/tofu: e2e/tofu/go.mod e2e/tofu/go.sum
 	@echo "building OpenTofu (four minutes, once)"
 	@cd e2e/tofu && go build -trimpath -ldflags "-s -w" -o $@ github.com/opentofu/opentofu/cmd/tofu
+
+.PHONY: helm
+helm: $(BIN)/helm $(BIN)/helm3 ## build Helm 4 and Helm 3 from their modules, once (five minutes)
+
+$(BIN)/helm: e2e/helm/go.mod e2e/helm/go.sum
+	@echo "building Helm 4 (two minutes, once)"
+	@cd e2e/helm && go build -trimpath -ldflags "-s -w" -o $@ helm.sh/helm/v4/cmd/helm
+
+$(BIN)/helm3: e2e/helm3/go.mod e2e/helm3/go.sum
+	@echo "building Helm 3 (two minutes, once)"
+	@cd e2e/helm3 && go build -trimpath -ldflags "-s -w" -o $@ helm.sh/helm/v3/cmd/helm
 
 $(BIN)/golangci-lint: tools/go.mod
 	@echo "building golangci-lint (two minutes, once)"

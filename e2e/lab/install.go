@@ -3,8 +3,11 @@ package lab
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 
+	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,14 +21,14 @@ import (
 // install applies manifests/ as they are and gives the webhook its ServiceAccount's own
 // access: all that it does, its certificate included, it does by what they allow.
 func (l *Lab) install(ctx context.Context) error {
-	l.options.Progress("installing manifests/%s", l.options.Manifests)
-	if err := l.EnsureDefaultAccount(ctx, "default"); err != nil {
+	if err := l.EnsureDefaultAccount(ctx, "default"); err != nil || l.options.Manifests == None {
 		return err
 	}
+	l.options.Progress("installing manifests/%s", l.options.Manifests)
 	if _, stderr, err := l.Kubectl(ctx, "", "apply", "-k", "manifests/"+l.options.Manifests); err != nil {
 		return fmt.Errorf("kubectl apply -k manifests/%s: %s", l.options.Manifests, stderr)
 	}
-	return l.webhookAccess(ctx)
+	return l.WebhookAccess(ctx)
 }
 
 // EnsureDefaultAccount makes a Namespace's default ServiceAccount, which in a whole
@@ -35,9 +38,9 @@ func (l *Lab) EnsureDefaultAccount(ctx context.Context, namespace string) error 
 	return client.IgnoreAlreadyExists(l.Client.Create(ctx, account))
 }
 
-// webhookAccess writes a kubeconfig with a token of the webhook's ServiceAccount, so
-// that it can do what manifests/ allow it to, and nothing else.
-func (l *Lab) webhookAccess(ctx context.Context) error {
+// WebhookAccess writes a kubeconfig with a token of the webhook's ServiceAccount, so
+// that it can do what the installation allows it to, and nothing else.
+func (l *Lab) WebhookAccess(ctx context.Context) error {
 	clients, err := kubernetes.NewForConfig(l.Config)
 	if err != nil {
 		return err
@@ -49,4 +52,26 @@ func (l *Lab) webhookAccess(ctx context.Context) error {
 	}
 	l.webhook = filepath.Join(l.Dir, "webhook.kubeconfig")
 	return clientcmd.WriteToFile(*kubeconfig(l.Config, &clientcmdapi.AuthInfo{Token: token.Status.Token}), l.webhook)
+}
+
+// flags are those that the installed Deployment gives to the webhook.
+func (l *Lab) flags(ctx context.Context) ([]string, error) {
+	var deployment appsv1.Deployment
+	if err := l.Client.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: Name}, &deployment); err != nil {
+		return nil, fmt.Errorf("the webhook's Deployment: %w", err)
+	}
+	return deployment.Spec.Template.Spec.Containers[0].Args, nil
+}
+
+// Helm runs Helm of a major version as the administrator, and returns what it said.
+func (l *Lab) Helm(ctx context.Context, major int, args ...string) (string, error) {
+	binary := map[int]string{3: "helm3", 4: "helm"}[major]
+	command := exec.CommandContext(ctx, filepath.Join(l.Repository, "bin", binary), args...)
+	command.Dir = l.Repository
+	command.Env = append(os.Environ(), "KUBECONFIG="+l.Kubeconfig, "HELM_CACHE_HOME="+l.Dir, "HELM_CONFIG_HOME="+l.Dir, "HELM_DATA_HOME="+l.Dir)
+	said, err := command.CombinedOutput()
+	if err != nil {
+		return string(said), fmt.Errorf("helm %d (built with make helm?): %w: %s", major, err, said)
+	}
+	return string(said), nil
 }

@@ -21,6 +21,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
+// None is the choice to install nothing: what is installed is the test's own business.
+const None = "none"
+
 // Names that manifests/ fix.
 const (
 	Namespace = "bucket-access-system"
@@ -30,7 +33,7 @@ const (
 // Options of a lab.
 type Options struct {
 	// Manifests is the kustomization to install, below manifests/: default or
-	// older-kubernetes.
+	// older-kubernetes; None installs nothing.
 	Manifests string
 	// Progress is told what takes time; nil is silence.
 	Progress func(format string, args ...any)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -53,12 +54,17 @@ func (l *Lab) StartReplica(ctx context.Context, name string, flags ...string) (*
 	if err != nil {
 		return nil, err
 	}
-	arguments := append([]string{
-		"--kubeconfig=" + l.webhook, "--namespace=" + Namespace, "--certificates=managed", "--host=" + l.host,
+	installed, err := l.flags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// What the machine and the tests' patience need comes after, and counts.
+	arguments := slices.Concat(installed, []string{
+		"--kubeconfig=" + l.webhook, "--namespace=" + Namespace, "--host=" + l.host,
 		"--port=" + strconv.Itoa(ports[0]), "--metrics-bind-address=" + address(1), "--health-probe-bind-address=" + address(2),
 		"--reader-image=registry.example.com/bucket-access-reader:v1", "--shutdown-delay=2s", "--log-level=debug",
 		"--leader-election-lease-duration=4s", "--leader-election-renew-deadline=3s", "--leader-election-retry-period=500ms",
-	}, append(l.options.Flags, flags...)...)
+	}, l.options.Flags, flags)
 	r.command = exec.Command(filepath.Join(l.Repository, "bin", Name), arguments...)
 	r.command.Stdout, r.command.Stderr = log, log
 	// A lab that is killed takes its replicas with it.

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 
 	registrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
@@ -309,6 +311,39 @@ func TestDamageOfTheCAIsMendedWithoutAPerson(t *testing.T) {
 			wantHealthy(t, l, plain)
 		})
 	}
+}
+
+// TestACAThatCanNotBeWrittenIsNotServed takes the right to write caBundles away and then
+// the CA: what is served stays what API servers trust, until the right is back.
+func TestACAThatCanNotBeWrittenIsNotServed(t *testing.T) {
+	l, plain, _ := certificateLab(t, "--certificate-settle=1s")
+	wantHealthy(t, l, plain)
+	old := theCA(t.Context(), l)
+	setVerbs := func(verbs ...string) {
+		t.Helper()
+		var role rbacv1.ClusterRole
+		must(t, l.Client.Get(t.Context(), client.ObjectKey{Name: lab.Name}, &role))
+		for i := range role.Rules {
+			if slices.Contains(role.Rules[i].APIGroups, "admissionregistration.k8s.io") {
+				role.Rules[i].Verbs = verbs
+			}
+		}
+		must(t, l.Client.Update(t.Context(), &role))
+	}
+	setVerbs("get", "list", "watch")
+	setSecret(t, l, func(map[string][]byte) map[string][]byte { return nil })
+	eventually(t, "there is a new CA", func() bool { ca := theCA(t.Context(), l); return ca != nil && !ca.Equal(old) })
+	for until := time.Now().Add(6 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		bundles, err := caBundles(t.Context(), l)
+		must(t, err)
+		for _, r := range l.Replicas() {
+			if _, err := greet(r, bundles[0]); err != nil {
+				t.Fatalf("%s serves what no API server trusts: %v", r.Name, err)
+			}
+		}
+	}
+	setVerbs("get", "list", "watch", "patch")
+	wantHealthy(t, l, plain)
 }
 
 // TestACAThatExpiredWhileAllReplicasWereDown starts replicas over what is left of an
