@@ -224,6 +224,28 @@ func authorityOf(t *testing.T, start time.Time, lifetime time.Duration) map[stri
 	return map[string][]byte{"tls.crt": certificate, "ca.crt": certificate, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})}
 }
 
+// servingPair is a CA and a serving certificate of it, as a Secret's data.
+func servingPair(t *testing.T) map[string][]byte {
+	t.Helper()
+	ca := authorityOf(t, time.Now().Add(-time.Minute), 24*time.Hour)
+	pair, err := tls.X509KeyPair(ca["tls.crt"], ca["tls.key"])
+	must(t, err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotBefore: pair.Leaf.NotBefore, NotAfter: pair.Leaf.NotAfter,
+		DNSNames: []string{lab.Name + "." + lab.Namespace + ".svc"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, pair.Leaf, &key.PublicKey, pair.PrivateKey)
+	must(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	return map[string][]byte{
+		"ca.crt": ca["tls.crt"], "tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
+	}
+}
+
 // setSecret replaces what the Secret holds.
 func setSecret(t *testing.T, l *lab.Lab, edit func(data map[string][]byte) map[string][]byte) {
 	t.Helper()

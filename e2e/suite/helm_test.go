@@ -173,6 +173,87 @@ func TestHelm(t *testing.T) {
 	}
 }
 
+// TestTheChartPassesADryRun: the API server takes every object, and its own judge of Pod
+// Security has nothing to say to the Deployment in a namespace of level restricted.
+func TestTheChartPassesADryRun(t *testing.T) {
+	namespace := newNamespace(t, cluster, map[string]string{"pod-security.kubernetes.io/warn": "restricted"})
+	for name, values := range map[string][]string{
+		"the defaults":       nil,
+		"external":           {"certificates.mode=external", "certificates.external.caKey=ca.crt"},
+		"the older mode":     {"serviceAccountPods.mode=Webhook"},
+		"every entry Ignore": {"admission.pods.failurePolicy=Ignore", "admission.namespacedPods.failurePolicy=Ignore", "serviceAccountPods.failurePolicy=Ignore"},
+		"every entry Fail":   {"admission.ephemeralContainers.failurePolicy=Fail", "admission.serviceAccounts.failurePolicy=Fail", "admission.policies.failurePolicy=Fail"},
+		"no backstops":       {"backstops.enabled=false"},
+		"one replica":        {"replicas=1", "priorityClassName="},
+		"a network policy":   {"networkPolicy.enabled=true", "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring"},
+		"a region, a reader": {"clusterRegion=eu-west-1", "reader.resources.limits.memory=96Mi", "reader.image.tag=v1"},
+		"other ports":        {"ports.webhook=10250", "ports.metrics=9090", "ports.health=9091", "metrics.enabled=false"},
+		"people who look":    {"viewer.subjects[0].kind=Group", "viewer.subjects[0].name=app-teams", "viewer.clusterSubjects[0].kind=User", "viewer.clusterSubjects[0].name=jane"},
+		"things to add":      {"extraArgs[0]=--log-level=debug", "extraEnv[0].name=TZ", "extraEnv[0].value=UTC", "commonLabels.team=platform", "preStopSleepSeconds=5"},
+		"budget by percent":  {"podDisruptionBudget.maxUnavailable=50%", "replicas=3", "excludedNamespaces={kube-system,istio-system}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if said := dryRun(t, namespace, values...); said != "" {
+				t.Error(said)
+			}
+		})
+	}
+	// It can fail: a host's network is not restricted.
+	if said := dryRun(t, namespace, "hostNetwork=true"); !strings.Contains(said, `would violate PodSecurity "restricted:latest": host namespaces`) {
+		t.Errorf("nothing is said of the host's network: %q", said)
+	}
+}
+
+// dryRun renders the chart and returns what the API server has to say to it.
+func dryRun(t *testing.T, namespace string, values ...string) string {
+	t.Helper()
+	args := []string{"template", "release", chart, "-n", namespace, "--kube-version", "1.37"}
+	for _, value := range values {
+		args = append(args, "--set", value)
+	}
+	rendered, err := cluster.Helm(testContext(t), 4, args...)
+	must(t, err)
+	_, said, err := cluster.Kubectl(testContext(t), rendered, "create", "--dry-run=server", "--validate=strict", "-f", "-")
+	if err != nil && said == "" {
+		t.Fatal(err)
+	}
+	var complaints strings.Builder
+	for line := range strings.Lines(said) {
+		// The cluster has the fixed names already, which is found out after everything else.
+		if !strings.Contains(line, "already exists") {
+			complaints.WriteString(line)
+		}
+	}
+	return complaints.String()
+}
+
+// TestHelmWithACertificateOfSomebodyElse installs the chart in external mode: the Secret's
+// files are the webhook's certificate, and it writes their CA by what that mode allows it.
+func TestHelmWithACertificateOfSomebodyElse(t *testing.T) {
+	l, err := lab.Start(testContext(t), lab.Options{LogDir: os.Getenv("LOG_DIR"), Manifests: lab.None})
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Stop()) })
+	_, err = l.Helm(testContext(t), 4, "install", "release", chart, "-n", lab.Namespace, "--create-namespace",
+		"--set", "certificates.mode=external", "--set", "certificates.external.caKey=ca.crt")
+	must(t, err)
+	must(t, l.WebhookAccess(t.Context()))
+	// What a kubelet would mount.
+	directory := t.TempDir()
+	for name, data := range servingPair(t) {
+		must(t, os.WriteFile(filepath.Join(directory, name), data, 0o600))
+	}
+	must(t, l.Client.Create(t.Context(), policyConfigMap("faults", policyDocument(subject("*", "*")))))
+	plain := newNamespace(t, l, nil, "api-sa")
+	labelled := newNamespace(t, l, map[string]string{"bucket-access.io/policy": "faults"}, "api-sa")
+	must(t, l.Client.Create(t.Context(), labelledAccount(plain, "labelled", "faults", nil)))
+	_, err = l.StartReplica(testContext(t), "external", "--cert-dir="+directory)
+	must(t, err)
+	wantInjected(t, l, plain, labelled)
+	if _, bare := entries(t, l); len(bare) > 0 {
+		t.Errorf("no caBundle: %v", bare)
+	}
+}
+
 // harmless is what stays: the Namespace, which Helm made and does not delete, and in it the
 // Lease of the replicas, their endpoints and Events.
 func harmless(name string) bool {
