@@ -23,6 +23,9 @@ import (
 	registrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
@@ -427,4 +430,14 @@ func TestACAOfAFile(t *testing.T) {
 	trusts("the former one stays, as it may still be served", first, second)
 	setBundles(t, l, nil)
 	trusts("after they were taken away", second)
+}
+
+// TestALostRaceIsAnsweredInvalid holds what the writer of caBundles takes for "somebody
+// else wrote first" to what the API server says of a patch whose test fails.
+func TestALostRaceIsAnsweredInvalid(t *testing.T) {
+	configuration := &registrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: lab.Name}}
+	patch := client.RawPatch(types.JSONPatchType, []byte(`[{"op":"test","path":"/metadata/resourceVersion","value":"1"}]`))
+	if err := cluster.Client.Patch(testContext(t), configuration, patch, client.DryRunAll); !apierrors.IsInvalid(err) {
+		t.Fatalf("got %v", err)
+	}
 }

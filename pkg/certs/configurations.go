@@ -20,6 +20,9 @@ import (
 // fieldManager owns the caBundles.
 const fieldManager = "bucket-access-webhook-ca"
 
+// errRaced says that somebody else wrote first; the next look sees what.
+var errRaced = errors.New("changed meanwhile")
+
 // Configurations are the mutating and the validating webhook configuration of one
 // name. Their caBundles are written by JSON Patch: whoever applies the configurations
 // server-side would share a list item with us if we did the same, and could not take
@@ -83,6 +86,9 @@ func (c Configurations) Sync(ctx context.Context, current []*x509.Certificate, n
 		patch, err := json.Marshal(operations)
 		if err == nil {
 			err = one.patch(ctx, patch)
+		}
+		if apierrors.IsInvalid(err) || apierrors.IsConflict(err) {
+			err = fmt.Errorf("%w: %w", errRaced, err) // a test of the patch failed
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("writing the caBundles of %s %s: %w", one.kind, c.Name, err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -134,7 +135,7 @@ func (m *Managed) keep(ctx context.Context, rotated <-chan struct{}) {
 		text := ""
 		if err != nil && ctx.Err() == nil {
 			wait = retryAfter
-			if text = err.Error(); text != reported {
+			if text = err.Error(); text != reported && !errors.Is(err, errRaced) {
 				m.log.Error(err, "Keeping the CA failed and is tried again")
 			}
 		}
