@@ -142,6 +142,8 @@ func (l *Lab) startControlPlane(context.Context) error {
 	arguments.Set("audit-log-path", filepath.Join(l.Dir, "audit.log"))
 	arguments.Set("audit-policy-file", filepath.Join(l.Dir, "audit.yaml"))
 	policy := "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n" +
+		// What the webhook itself asks for, and whether it may.
+		"- {level: Metadata, users: ['system:serviceaccount:" + Namespace + ":" + Name + "']}\n" +
 		"- {level: Metadata, verbs: [create, update, patch], resources: [{group: '', resources: [pods, serviceaccounts]}]}\n- {level: None}\n"
 	if err := os.WriteFile(filepath.Join(l.Dir, "audit.yaml"), []byte(policy), 0o600); err != nil {
 		return err

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/metrics"
@@ -19,6 +22,9 @@ import (
 // maxLastGood bounds the ConfigMap of last good documents: the API server takes
 // 1 MiB of data; a tenth is left for metadata and the JSON around each document.
 const maxLastGood = 900 << 10
+
+// lastGoodManager owns the label of that ConfigMap, and none of its data.
+const lastGoodManager = "bucket-access-webhook-last-good"
 
 // records reads the last good documents. One that can't be read is as good as none:
 // it is written again by the replica that has the document.
@@ -65,14 +71,8 @@ func (p *Policies) remember(
 	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 		Name: p.LastGoodName, Namespace: p.Namespace, Labels: map[string]string{v1alpha1.LabelPolicies: v1alpha1.PoliciesLastGood},
 	}, Data: data}
-	var err error
-	if lastGood == nil {
-		err = p.Writer.Create(ctx, object)
-	} else {
-		object.ResourceVersion = lastGood.ResourceVersion
-		err = p.Writer.Update(ctx, object)
-	}
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+	err := p.write(ctx, object, lastGood)
+	if errors.Is(err, errNotFirst) || apierrors.IsConflict(err) {
 		return nil // another replica was first; what it wrote comes back as a change
 	}
 	if err != nil {
@@ -81,6 +81,28 @@ func (p *Policies) remember(
 	}
 	p.Recorder.LastGoodWrite(metrics.Succeeded)
 	return nil
+}
+
+// errNotFirst says that there are records which this replica has not seen yet.
+var errNotFirst = errors.New("another replica was first")
+
+// write replaces the ConfigMap that was seen, or makes it where there is none: by
+// applying it without data, as only what names its object can be allowed for this one
+// name. Applying takes nothing away, so what another replica has put in meanwhile stays.
+func (p *Policies) write(ctx context.Context, object, lastGood *corev1.ConfigMap) error {
+	if lastGood != nil {
+		object.ResourceVersion = lastGood.ResourceVersion
+		return p.Writer.Update(ctx, object)
+	}
+	empty := applycorev1.ConfigMap(object.Name, object.Namespace).WithLabels(object.Labels)
+	if err := p.Writer.Apply(ctx, empty, client.FieldOwner(lastGoodManager), client.ForceOwnership); err != nil {
+		return err
+	}
+	if len(empty.Data) > 0 {
+		return errNotFirst
+	}
+	object.ResourceVersion = *empty.ResourceVersion
+	return p.Writer.Update(ctx, object)
 }
 
 // wantedRecords are what this replica's documents in force and the cluster's
