@@ -33,6 +33,9 @@ func TestTheReadmeIsInStep(t *testing.T) {
 		g.bind(set)
 	}
 	set.VisitAll(func(f *flag.Flag) { has("flag", "--"+f.Name) })
+	checks := flag.NewFlagSet("", flag.ContinueOnError)
+	(&checkOptions{}).bind(checks)
+	checks.VisitAll(func(f *flag.Flag) { has("flag of check", "--"+f.Name) })
 	for _, reason := range decide.Reasons() {
 		has("reason", string(reason))
 	}

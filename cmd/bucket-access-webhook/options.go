@@ -165,7 +165,7 @@ func (o *options) validate(rest []string) []string {
 		}
 	}
 	limits := o.availability.limits
-	check(len(rest) == 0, "unexpected argument %q; everything is a flag, see --help", strings.Join(rest, " "))
+	check(len(rest) == 0, "unexpected argument %q; everything is a flag but the command check, see --help", strings.Join(rest, " "))
 	check(o.policies.namespace != "", "--namespace is missing: name the webhook's own namespace, or set $POD_NAMESPACE")
 	check(o.serving.port > 0 && o.serving.port < 65536, "--port is %d; it must be 1 to 65535", o.serving.port)
 	_, known := tlsVersions[o.serving.tlsMinVersion]
@@ -189,6 +189,7 @@ var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionT
 // usage prints the flags by concern.
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "bucket-access-webhook gives labelled Pods what they need to read a bucket of another AWS account.")
+	fmt.Fprintln(w, "bucket-access-webhook check tells whether it is called and answers; check --help lists its flags.")
 	for _, g := range (&options{}).groups() {
 		set := flag.NewFlagSet(g.title, flag.ContinueOnError)
 		set.SetOutput(w)

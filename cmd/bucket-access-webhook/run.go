@@ -44,6 +44,9 @@ var version = "devel"
 // run is the program: 0 when it ended as it was told to, 1 when it failed, 2 when
 // the command line can't be understood.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == checkCommand {
+		return check(ctx, args[1:], stdout, stderr)
+	}
 	o, err := parse(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

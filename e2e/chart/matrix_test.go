@@ -65,6 +65,7 @@ metrics:
   serviceMonitor: {enabled: true, labels: {release: prometheus}, interval: 30s}
   podMonitor: {enabled: true, labels: {release: prometheus}, interval: 1m}
   prometheusRule: {enabled: true, labels: {release: prometheus}, certificateHours: 12}
+tests: {namespace: "456"}
 `
 
 const issuer = "certificates: {mode: certManager, certManager: {issuerRef: {name: corporate, kind: ClusterIssuer}, duration: 48h, renewBefore: 12h}}"

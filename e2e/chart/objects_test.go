@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"bytes"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,8 +35,10 @@ func TestEveryRowOfTheMatrixIsValidAndTheSameWithBothHelms(t *testing.T) {
 				t.Errorf("Helm 3 (-) and Helm 4 (+) differ:\n%s", diff)
 			}
 			checkText(t, text)
-			checkObjects(t, all)
-			checkPods(t, all, row.host)
+			release, tests := apart(t, all)
+			checkObjects(t, release)
+			checkPods(t, release, row.host)
+			checkTests(t, tests, find(release, "Deployment", name))
 		})
 	}
 }
@@ -50,7 +54,7 @@ func sorted(all []*unstructured.Unstructured) map[string]map[string]any {
 // checkText looks for what must never be rendered, and for noise.
 func checkText(t *testing.T, text string) {
 	t.Helper()
-	for _, never := range []string{"caBundle:", "helm.sh/hook", "<no value>", "map["} {
+	for _, never := range []string{"caBundle:", "<no value>", "map["} {
 		if strings.Contains(text, never) {
 			t.Errorf("rendered %q, which must never be:\n%s", never, text)
 		}
@@ -97,14 +101,7 @@ func checkPods(t *testing.T, all []*unstructured.Unstructured, host bool) {
 	}
 	pod := deployment.Spec.Template
 	if !host {
-		evaluator, err := psapolicy.NewEvaluator(psapolicy.DefaultChecks(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		level := psaapi.LevelVersion{Level: psaapi.LevelRestricted, Version: psaapi.LatestVersion()}
-		if result := psapolicy.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec)); !result.Allowed {
-			t.Errorf("the webhook's Pods are not restricted: %s", result.ForbiddenDetail())
-		}
+		checkRestricted(t, "the webhook's Pods", &pod.ObjectMeta, &pod.Spec)
 	}
 	if host != (pod.Spec.DNSPolicy == corev1.DNSClusterFirstWithHostNet) {
 		t.Errorf("dnsPolicy is %q with hostNetwork %t", pod.Spec.DNSPolicy, host)
@@ -126,6 +123,18 @@ func checkPods(t *testing.T, all []*unstructured.Unstructured, host bool) {
 	mounted := slices.ContainsFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "tls" })
 	if managed := slices.Contains(container.Args, "--certificates=managed"); managed == mounted {
 		t.Errorf("managed certificates: %t, and a Secret is mounted: %t; it must be one of both", managed, mounted)
+	}
+}
+
+func checkRestricted(t *testing.T, whose string, meta *metav1.ObjectMeta, spec *corev1.PodSpec) {
+	t.Helper()
+	evaluator, err := psapolicy.NewEvaluator(psapolicy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := psaapi.LevelVersion{Level: psaapi.LevelRestricted, Version: psaapi.LatestVersion()}
+	if result := psapolicy.AggregateCheckResults(evaluator.EvaluatePod(level, meta, spec)); !result.Allowed {
+		t.Errorf("%s are not restricted: %s", whose, result.ForbiddenDetail())
 	}
 }
 
@@ -172,15 +181,22 @@ func flags(t *testing.T) map[string]bool {
 }
 
 func TestNoTemplateLooksUpOrMakesUpAnything(t *testing.T) {
-	files, err := filepath.Glob(directory + "/templates/*")
+	files, err := filepath.Glob(directory + "/templates/*.*")
 	if err != nil || len(files) < 10 {
 		t.Fatalf("templates: %v, %v", files, err)
 	}
+	tests, err := filepath.Glob(directory + "/templates/*/*")
+	if err != nil || len(tests) != 1 || !strings.HasSuffix(tests[0], "/tests/check.yaml") {
+		t.Fatalf("templates of tests: %v, %v", tests, err)
+	}
 	never := regexp.MustCompile(`\b(lookup|genCA\w*|genSelfSigned\w*|genSigned\w*|genPrivateKey|rand[A-Z]\w*|uuidv4|now|helm\.sh/hook|caBundle:)`)
-	for _, file := range files {
+	for _, file := range append(files, tests...) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if slices.Contains(tests, file) { // whose hooks checkTests looks at
+			text = bytes.ReplaceAll(text, []byte("helm.sh/hook"), nil)
 		}
 		if found := never.FindString(string(text)); found != "" {
 			t.Errorf("%s: %q; what is rendered must depend on the values alone", file, found)

@@ -34,6 +34,7 @@ func TestWrongValuesAreRefusedByTheirPath(t *testing.T) {
 		{"podDisruptionBudget: {minAvailable: half}", "/podDisruptionBudget/minAvailable"},
 		{"viewer: {subjects: [{kind: Role, name: x}]}", "/viewer/subjects/0/kind"},
 		{"metrics: {serviceMonitor: {interval: 30}}", "/metrics/serviceMonitor/interval"},
+		{"tests: {namespace: ''}", "/tests/namespace"},
 	} {
 		t.Run(wrong.values, func(t *testing.T) {
 			t.Parallel()
@@ -63,6 +64,7 @@ func TestNotesSayWhatIsRiskyAndWhatIsNext(t *testing.T) {
 	for _, note := range []struct{ values, want, not string }{
 		{policy, "There are no policies in the values", "WARNING"},
 		{policy + twoPolicies, "bucket-access.io/policy=123", "There are no policies"},
+		{policy + "replicas: 3", "helm test bucket-access -n bucket-access-system\n", "WARNING"},
 		{policy + "replicas: 1", "WARNING: replicas is 1", ""},
 		{"serviceAccountPods: {mode: Webhook}", "WARNING: serviceAccountPods.mode is Webhook", "replicas is"},
 		{policy + "admission: {pods: {failurePolicy: Ignore}}", "WARNING: admission.pods.failurePolicy is Ignore", "start without their bucket. Set"},

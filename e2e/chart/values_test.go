@@ -14,10 +14,10 @@ import (
 )
 
 // helpText is what the program prints for --help, to whichever stream.
-func helpText(t *testing.T) string {
+func helpText(t *testing.T, command ...string) string {
 	t.Helper()
 	path := filepath.Join(root, "bin", name)
-	out, err := exec.CommandContext(t.Context(), path, "--help").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), path, append(command, "--help")...).CombinedOutput()
 	if len(out) == 0 {
 		t.Fatalf("%s --help: %v; build it with: make build", path, err)
 	}
