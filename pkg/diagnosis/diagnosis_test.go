@@ -16,7 +16,8 @@ func TestEveryCauseHasWholeSentences(t *testing.T) {
 			Claims: &Claims{Issuer: "https://i", Subject: "s", Audiences: []string{"a"}},
 		}} {
 			d := Of(cause, facts, "")
-			if d.Cause != cause || d.Title == "" || !strings.HasSuffix(d.Fix, ".") || strings.ContainsAny(d.Fix, "{}") || strings.Contains(d.Fix, "  ") {
+			if d.Cause != cause || d.Title == "" || !strings.HasSuffix(d.Fix, ".") || strings.ContainsAny(d.Fix, "{}") ||
+				strings.Contains(d.Fix, "  ") || strings.Contains(d.Fix, " .") || strings.Contains(d.Fix, " ,") {
 				t.Errorf("%s: %+v", cause, d)
 			}
 		}

@@ -21,8 +21,13 @@ func Of(cause Cause, f Facts, detail string) Diagnosis {
 		}
 		return text
 	}
+	within := "" // a policy without a prefix is of the whole bucket
+	if f.Prefix != "" {
+		within = ", within the prefix " + f.Prefix
+	}
 	fill := strings.NewReplacer("{role}", named(f.Role, "the policy's role"), "{bucket}", named(f.Bucket, "the bucket"),
-		"{region}", named(f.Region, "the policy's region"), "{key}", named(f.Key, "the object"), "{prefix}", f.Prefix,
+		"{region}", named(f.Region, "the policy's region"), "{key}", named(f.Key, "the object"),
+		"{prefix}", named(f.Prefix, "the policy's prefix"), "{within}", within,
 		"{file}", named(f.TokenFile, "the token file"), "{sub}", sub, "{aud}", aud, "{iss}", iss,
 		"{sts}", named(f.STSEndpoint, "AWS's regional endpoint"), "{s3}", named(f.S3Endpoint, "AWS's endpoint"))
 	return Diagnosis{Cause: cause, Title: s.title, Detail: detail, Fix: fill.Replace(s.fix)}
@@ -158,7 +163,7 @@ var sentences = map[Cause]sentence{
 	},
 	NotGranted: {
 		"Nothing grants it",
-		"Allow it in the permission policy of {role} (generate it anew from the policy), within the prefix {prefix}.",
+		"Allow it in the permission policy of {role} (generate it anew from the policy){within}.",
 	},
 	MissingOrNotGranted: {
 		"The object is missing or not granted",
@@ -167,8 +172,8 @@ var sentences = map[Cause]sentence{
 	},
 	NotGrantedOrDenied: {
 		"It is not granted, or denied",
-		"S3 gives no reason across accounts: allow it in the permission policy of {role} (generate it anew from the policy), " +
-			"within the prefix {prefix}, and look for a Deny in the bucket policy of {bucket}.",
+		"S3 gives no reason across accounts: allow it in the permission policy of {role} (generate it anew from the policy){within}, " +
+			"and look for a Deny in the bucket policy of {bucket}.",
 	},
 	BadParameter: {
 		"S3 refuses a parameter of the request",
@@ -208,7 +213,7 @@ var sentences = map[Cause]sentence{
 	},
 	InvalidKey: {
 		"The key can't be an object's",
-		"Use a key of 1 to 1,024 bytes of UTF-8 without control characters and without . or .. between slashes.",
+		"Use a key of 1 to 1,024 bytes of UTF-8 without control characters and without \".\" or \"..\" between slashes.",
 	},
 	RangeNotSatisfiable: {
 		"The range is outside of the object",
