@@ -1,10 +1,11 @@
-// Command kube is a Kubernetes control plane in one binary, for tests and the
-// demo: it runs the component whose name it is called by. Built from the
+// Command kube is a Kubernetes, control plane and node, in one binary, for tests and
+// the demo: it runs the component whose name it is called by. Built from the
 // published modules, it needs no download of prebuilt binaries; symlinks named
 // kube-apiserver, etcd and kubectl make its folder a KUBEBUILDER_ASSETS folder.
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -22,15 +23,22 @@ import (
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-// components maps the name that the binary is called by to what it then runs.
-// A further component (kubelet, kube-scheduler, …) is one more line here and
-// one more name in the Makefile's KUBE_COMPONENTS.
+// components maps the name that the binary is called by to what it then runs; each is a
+// name in the Makefile's KUBE_COMPONENTS, too.
 var components = map[string]func() int{
-	"etcd":           func() int { etcdmain.Main(os.Args); return 0 },
-	"kube-apiserver": func() int { return cli.Run(apiserver.NewAPIServerCommand()) },
-	"kubectl":        kubectl,
+	"etcd":                    func() int { etcdmain.Main(os.Args); return 0 },
+	"kube-apiserver":          func() int { return cli.Run(apiserver.NewAPIServerCommand()) },
+	"kube-controller-manager": func() int { return cli.Run(controllers.NewControllerManagerCommand()) },
+	"kube-scheduler":          func() int { return cli.Run(scheduler.NewSchedulerCommand()) },
+	"kube-proxy":              func() int { return cli.Run(proxy.NewProxyCommand()) },
+	"kubelet":                 func() int { return cli.Run(kubelet.NewKubeletCommand(context.Background())) },
+	"kubectl":                 kubectl,
 }
 
 func main() {

@@ -29,8 +29,9 @@ const (
 // whatever ends the program ends everything that it started. Call it first in main.
 //
 // outside is the number of listeners on the machine's loopback that the program
-// inside gets, by Outside.
-func Isolate(outside int) (code int, again bool) {
+// inside gets, by Outside. Temporary files are removed when everything has ended,
+// however it ended, and then after is called: for what namespaces do not hold.
+func Isolate(outside int, after ...func() error) (code int, again bool) {
 	if pod := os.Getenv(envPodStart); pod != "" {
 		fmt.Fprintln(os.Stderr, "lab: starting a Pod's process:", becomePod(pod))
 		return 1, true
@@ -42,15 +43,32 @@ func Isolate(outside int) (code int, again bool) {
 		}
 		return 0, false
 	}
-	code, err := isolated(outside)
+	code, err := isolatedAndCleaned(outside, after)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "lab: making network, process and mount namespaces (root, or unprivileged user namespaces, is needed):", err)
-		return 1, true
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return max(code, 1), true
 	}
 	return code, true
 }
 
-func isolated(outside int) (int, error) {
+func isolatedAndCleaned(outside int, after []func() error) (code int, err error) {
+	temporary, err := os.MkdirTemp("", "bucket-access-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(temporary))
+		for _, clean := range after {
+			err = errors.Join(err, clean())
+		}
+	}()
+	if code, err = isolated(outside, temporary); err != nil {
+		return code, fmt.Errorf("making network, process and mount namespaces (root, or unprivileged user namespaces, is needed): %w", err)
+	}
+	return code, nil
+}
+
+func isolated(outside int, temporary string) (int, error) {
 	// The kernel sends Pdeathsig when the thread that started the child ends.
 	runtime.LockOSThread()
 	command := exec.Command("/proc/self/exe", os.Args[1:]...)
@@ -64,7 +82,7 @@ func isolated(outside int) (int, error) {
 		command.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
 		command.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
-	command.Env = append(withoutProxies(os.Environ()), envInside+"=1")
+	command.Env = append(withoutProxies(os.Environ()), envInside+"=1", "TMPDIR="+temporary)
 	var addresses []string
 	for range outside {
 		listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})

@@ -39,8 +39,16 @@ type Options struct {
 	Progress func(format string, args ...any)
 	// Flags are added to every replica's.
 	Flags []string
+	// Nodes lets kubelets join.
+	Nodes bool
 	// LogDir keeps the replicas' logs; empty is the lab's own directory.
 	LogDir string
+
+	// Of a cluster that Connect leads to: the address of this machine's that its Pods reach
+	// Account B at, and its issuer's URL with the CA of the issuer's certificate, PEM. Account
+	// B needs them; Start has its own.
+	Host, Issuer string
+	IssuerCA     []byte
 }
 
 // Lab is a running control plane with the webhook's objects installed.
@@ -59,6 +67,8 @@ type Lab struct {
 	webhook   string // path of the webhook's kubeconfig
 	replicas  []*Replica
 	accountB  *AccountB
+	stops     []func() // of what else must end before the API server
+	daemons   []*Daemon
 	mutex     sync.Mutex // of processes
 	processes []*PodProcess
 }
@@ -69,16 +79,9 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	if options.Manifests == "" {
 		options.Manifests = "default"
 	}
-	if options.Progress == nil {
-		options.Progress = func(string, ...any) {}
-	}
-	log.SetLogger(logr.Discard())
-	l := &Lab{options: options}
-	if l.Repository, err = repository(); err != nil {
+	l, err := prepare(options)
+	if err != nil {
 		return nil, err
-	}
-	if l.assets = os.Getenv("KUBEBUILDER_ASSETS"); l.assets == "" {
-		l.assets = filepath.Join(l.Repository, "bin", "kube")
 	}
 	if _, err := os.Stat(filepath.Join(l.assets, "kube-apiserver")); err != nil {
 		return nil, fmt.Errorf("no kube-apiserver in %s; build it with: make kube", l.assets)
@@ -86,7 +89,7 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	if l.host, err = newAddress(); err != nil {
 		return nil, err
 	}
-	if l.Dir, err = os.MkdirTemp("", "bucket-access-lab-"); err != nil {
+	if l.Dir, err = os.MkdirTemp("", "lab-"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -102,7 +105,23 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	return l, nil
 }
 
-// Stop ends the processes, Account B, the replicas and the control plane and removes the lab's directory.
+// prepare finds the repository and the programs.
+func prepare(options Options) (l *Lab, err error) {
+	if options.Progress == nil {
+		options.Progress = func(string, ...any) {}
+	}
+	log.SetLogger(logr.Discard())
+	l = &Lab{options: options}
+	if l.Repository, err = Repository(); err != nil {
+		return nil, err
+	}
+	if l.assets = os.Getenv("KUBEBUILDER_ASSETS"); l.assets == "" {
+		l.assets = filepath.Join(l.Repository, "bin", "kube")
+	}
+	return l, nil
+}
+
+// Stop ends the processes, Account B, the replicas, cert-manager and the control plane and removes the lab's directory.
 func (l *Lab) Stop() error {
 	var errs []error
 	for _, process := range l.processes {
@@ -114,6 +133,10 @@ func (l *Lab) Stop() error {
 	}
 	if l.accountB != nil {
 		l.accountB.stop()
+	}
+	l.StopDaemons()
+	for _, stop := range l.stops {
+		stop()
 	}
 	if l.env != nil {
 		errs = append(errs, l.env.Stop())
@@ -136,6 +159,15 @@ func (l *Lab) startControlPlane(context.Context) error {
 	// which an AWS account can fetch its keys.
 	server := l.env.ControlPlane.GetAPIServer()
 	server.Address, server.Port = l.host, "443"
+	server.CertDir = filepath.Join(l.Dir, "kube-apiserver")
+	if err := os.Mkdir(server.CertDir, 0o700); err != nil {
+		return err
+	}
+	ca, err := writeServingPair(server.CertDir, l.host)
+	if err != nil {
+		return err
+	}
+	server.CA = ca
 	l.Issuer = "https://" + l.host
 	arguments.Set("advertise-address", l.host)
 	arguments.Set("service-account-issuer", l.Issuer)
@@ -147,6 +179,10 @@ func (l *Lab) startControlPlane(context.Context) error {
 		"- {level: Metadata, verbs: [create, update, patch], resources: [{group: '', resources: [pods, serviceaccounts]}]}\n- {level: None}\n"
 	if err := os.WriteFile(filepath.Join(l.Dir, "audit.yaml"), []byte(policy), 0o600); err != nil {
 		return err
+	}
+	if l.options.Nodes {
+		arguments.Set("authorization-mode", "Node", "RBAC")
+		arguments.Set("kubelet-preferred-address-types", "InternalIP")
 	}
 	config, err := l.env.Start()
 	if err != nil {
@@ -194,8 +230,8 @@ func (l *Lab) Kubectl(ctx context.Context, input string, args ...string) (stdout
 	return out.String(), errs.String(), err
 }
 
-// repository is the root of this repository's working tree.
-func repository() (string, error) {
+// Repository is the root of this repository's working tree.
+func Repository() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
 		return "", errors.New("lab: the place of the sources is unknown")
