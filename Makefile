@@ -7,7 +7,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 BIN      := $(CURDIR)/bin
 KUBE     := $(BIN)/kube
 # The components of Kubernetes that are linked to the one binary, e2e/kube.
-KUBE_COMPONENTS := kube-apiserver etcd kubectl
+KUBE_COMPONENTS := kube-apiserver etcd kubectl kube-controller-manager kube-scheduler kube-proxy kubelet
 FUZZTIME ?= 20s
 BENCHCOUNT ?= 5
 
@@ -16,15 +16,15 @@ export KUBEBUILDER_ASSETS ?= $(KUBE)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) | if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) | if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
 
 .PHONY: demo
-demo: kube account-b build ## show the main job on a real API server (DEMO_KEEP=1 leaves it running)
+demo: kube account-b build helm node-images $(if $(filter 0,$(shell id -u)),node-packages) ## show the main job on a real Kubernetes (DEMO_KEEP=1 leaves it running)
 	@go run ./e2e/demo
 
 .PHONY: test
-test: unit e2e browser images-test ## run all tests
-	@echo; echo "make test: unit and property tests, the end-to-end suite on a real kube-apiserver, S3, IAM and STS, the page in Chromium, and the images, passed."
+test: unit control-plane e2e browser images-test ## run all tests
+	@echo; echo "make test: unit and property tests, the control-plane lane on a real kube-apiserver, S3, IAM and STS, the end-to-end suite on real Pods, the page in Chromium, and the images, passed."
 
 .PHONY: unit
 unit: $(BIN)/gotestsum ## unit and property tests, in seconds
@@ -34,9 +34,27 @@ unit: $(BIN)/gotestsum ## unit and property tests, in seconds
 race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Pods (needs a C compiler)
 	@CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --format-hide-empty-pkg -- -race -short ./pkg/... ./cmd/...
 
-.PHONY: e2e
-e2e: kube account-b build tofu helm $(BIN)/gotestsum ## the end-to-end suite on a real kube-apiserver and etcd, with a real S3, IAM and STS
+.PHONY: control-plane
+control-plane: kube account-b build tofu helm cert-manager $(BIN)/monitoring-crds $(BIN)/gotestsum ## what needs no Pods: the chart, Account B's documents, and the webhook as a process on a real kube-apiserver
 	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 25m -p 1 ./e2e/chart ./e2e/terraform ./e2e/suite
+
+# The cluster that make e2e runs on: node (this machine, as root), kind (Docker) or existing (KUBECONFIG). See e2e/README.md.
+PROVIDER ?= node
+E2E_NEEDS := $(if $(filter node,$(PROVIDER)),node-packages) $(if $(filter kind,$(PROVIDER)),kind) $(if $(filter-out existing,$(PROVIDER)),node-images account-b)
+
+.PHONY: e2e
+e2e: kube helm cert-manager $(E2E_NEEDS) $(BIN)/gotestsum ## the end-to-end suite on real Pods, about 12 minutes (PROVIDER=node|kind|existing)
+	@PROVIDER=$(PROVIDER) $(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 40m ./e2e/pods
+
+.PHONY: node-packages
+node-packages: ## install what runs Pods on this machine from Debian's packages, where it is missing (as root)
+	@if ! { command -v containerd && command -v runc && command -v iptables && command -v conntrack && test -x /usr/lib/cni/ptp; } >/dev/null; then \
+	  echo "installing Debian's containerd, runc, containernetworking-plugins, iptables and conntrack (once)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends containerd runc containernetworking-plugins iptables conntrack >/dev/null; fi
+
+.PHONY: node-images
+node-images: ## pack the images for this machine's node into out/node-images
+	@hack/node-images.sh "$(VERSION)" out/node-images
 
 .PHONY: browser
 browser: kube account-b build chromium $(BIN)/gotestsum ## the reader's page in headless Chromium; screenshots in out/screenshots
@@ -61,6 +79,7 @@ fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)
 lint: $(BIN)/golangci-lint ## golangci-lint with the strict configuration
 	@$(BIN)/golangci-lint run ./...
 	@cd e2e/browser && $(BIN)/golangci-lint run ./...
+	@cd e2e/certmanager && GOFLAGS=-trimpath $(BIN)/golangci-lint run ./... # as it was built, which is most of the time
 	@cd hack/images && $(BIN)/golangci-lint run ./...
 
 .PHONY: manifests
@@ -84,7 +103,7 @@ images-test: $(BIN)/gotestsum ## two builds of the images are the same bytes; th
 	@cd hack/images && $(BIN)/gotestsum --format testname -- -count=1 -timeout 5m ./...
 
 .PHONY: kube
-kube: $(KUBE)/kube ## build kube-apiserver, etcd and kubectl from modules, once (minutes)
+kube: $(KUBE)/kube ## build Kubernetes and etcd from their modules, once (minutes)
 	@for component in $(KUBE_COMPONENTS); do ln -sf kube $(KUBE)/$$component; done
 
 $(KUBE)/kube: e2e/kube/main.go e2e/kube/go.mod e2e/kube/go.sum hack/build-kube.sh
@@ -114,6 +133,28 @@ $(BIN)/helm: e2e/helm/go.mod e2e/helm/go.sum
 $(BIN)/helm3: e2e/helm3/go.mod e2e/helm3/go.sum
 	@echo "building Helm 3 (two minutes, once)"
 	@cd e2e/helm3 && go build -trimpath -ldflags "-s -w" -o $@ helm.sh/helm/v3/cmd/helm
+
+.PHONY: cert-manager
+cert-manager: $(BIN)/cert-manager ## build cert-manager's controllers from their module, once (two minutes)
+
+$(BIN)/cert-manager: e2e/certmanager/main.go e2e/certmanager/registered.go e2e/certmanager/go.mod e2e/certmanager/go.sum
+	@echo "building cert-manager's controllers (two minutes, once)"
+	@cd e2e/certmanager && go build -trimpath -ldflags "-s -w" -o $@ .
+	@rm -rf $@-crds && cp -r "$$(cd e2e/certmanager && go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)/deploy/crds" $@-crds && chmod -R u+w $@-crds
+
+# The definitions of the Prometheus operator's kinds, which the chart can render.
+MONITORING := github.com/prometheus-operator/prometheus-operator@v0.85.0
+
+$(BIN)/monitoring-crds:
+	@mkdir -p $@ && cp "$$(go mod download -json $(MONITORING) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')"/example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,servicemonitors,prometheusrules}.yaml $@
+	@chmod -R u+w $@
+
+.PHONY: kind
+kind: $(BIN)/kind ## build kind from its module, once
+
+$(BIN)/kind: e2e/kind/go.mod e2e/kind/go.sum
+	@echo "building kind (a minute, once)"
+	@cd e2e/kind && go build -trimpath -ldflags "-s -w" -o $@ sigs.k8s.io/kind
 
 $(BIN)/golangci-lint: tools/go.mod
 	@echo "building golangci-lint (two minutes, once)"

@@ -21,23 +21,24 @@ import (
 	psaapi "k8s.io/pod-security-admission/api"
 	psapolicy "k8s.io/pod-security-admission/policy"
 
+	"github.com/bucket-access/bucket-access-webhook/e2e/chart/matrix"
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 )
 
 func TestEveryRowOfTheMatrixIsValidAndTheSameWithBothHelms(t *testing.T) {
-	for _, row := range matrix() {
-		t.Run(row.name, func(t *testing.T) {
+	for _, row := range matrix.Rows() {
+		t.Run(row.Name, func(t *testing.T) {
 			t.Parallel()
-			text := render(t, "helm", row.kube, row.values)
+			text := render(t, "helm", row.Kube, row.Values)
 			all := objects(t, text)
-			if diff := cmp.Diff(sorted(objects(t, render(t, "helm3", row.kube, row.values))), sorted(all)); diff != "" {
+			if diff := cmp.Diff(sorted(objects(t, render(t, "helm3", row.Kube, row.Values))), sorted(all)); diff != "" {
 				t.Errorf("Helm 3 (-) and Helm 4 (+) differ:\n%s", diff)
 			}
 			checkText(t, text)
 			release, tests := apart(t, all)
 			checkObjects(t, release)
-			checkPods(t, release, row.host)
+			checkPods(t, release, row.Host)
 			checkTests(t, tests, find(release, "Deployment", name))
 		})
 	}
@@ -228,7 +229,7 @@ func TestOnlyWhatWritesTheCAMayPatchWebhookConfigurations(t *testing.T) {
 }
 
 func TestPoliciesOfTheValuesAreReadByTheWebhook(t *testing.T) {
-	config := find(objects(t, render(t, "helm", "1.37", twoPolicies)), "ConfigMap", name+"-policies")
+	config := find(objects(t, render(t, "helm", "1.37", matrix.TwoPolicies)), "ConfigMap", name+"-policies")
 	if config == nil || config.GetLabels()[v1alpha1.LabelPolicies] != "true" {
 		t.Fatalf("there is no labelled ConfigMap of policies: %v", config)
 	}

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/chart/matrix"
 )
 
 func TestWrongValuesAreRefusedByTheirPath(t *testing.T) {
@@ -50,7 +52,7 @@ func TestWrongValuesAreRefusedByTheirPath(t *testing.T) {
 
 func TestHelmLintIsClean(t *testing.T) {
 	for _, helm := range helms() {
-		for _, text := range []string{"", everything, "certificates: {mode: certManager}"} {
+		for _, text := range []string{"", matrix.Everything, "certificates: {mode: certManager}"} {
 			out, err := run(t, helm, text, "lint", "--strict", directory)
 			if err != nil || regexp.MustCompile(`\[(WARNING|ERROR)\]`).MatchString(out) {
 				t.Errorf("%s lint: %v\n%s", helm, err, out)
@@ -63,7 +65,7 @@ func TestNotesSayWhatIsRiskyAndWhatIsNext(t *testing.T) {
 	const policy = "serviceAccountPods: {mode: Policy}\n"
 	for _, note := range []struct{ values, want, not string }{
 		{policy, "There are no policies in the values", "WARNING"},
-		{policy + twoPolicies, "bucket-access.io/policy=123", "There are no policies"},
+		{policy + matrix.TwoPolicies, "bucket-access.io/policy=123", "There are no policies"},
 		{policy + "replicas: 3", "helm test bucket-access -n bucket-access-system\n", "WARNING"},
 		{policy + "replicas: 1", "WARNING: replicas is 1", ""},
 		{"serviceAccountPods: {mode: Webhook}", "WARNING: serviceAccountPods.mode is Webhook", "replicas is"},

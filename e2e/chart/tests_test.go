@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/chart/matrix"
 )
 
 // apart takes what helm test makes and removes apart from the release. There are no
@@ -105,9 +107,9 @@ func checkTests(t *testing.T, tests []*unstructured.Unstructured, deployment *un
 // TestWithoutItsTestsTheChartIsWhatIsInstalled: manifests/ are rendered so.
 func TestWithoutItsTestsTheChartIsWhatIsInstalled(t *testing.T) {
 	for _, helm := range helms() {
-		all := objects(t, render(t, helm, "1.37", everything))
+		all := objects(t, render(t, helm, "1.37", matrix.Everything))
 		release, tests := apart(t, all)
-		out, err := run(t, helm, everything, "template", "bucket-access", directory, "--namespace", namespace, "--kube-version", "1.37", "--skip-tests")
+		out, err := run(t, helm, matrix.Everything, "template", "bucket-access", directory, "--namespace", namespace, "--kube-version", "1.37", "--skip-tests")
 		if err != nil || len(tests) == 0 {
 			t.Fatalf("tests: %d, %v", len(tests), err)
 		}
@@ -118,7 +120,7 @@ func TestWithoutItsTestsTheChartIsWhatIsInstalled(t *testing.T) {
 }
 
 func TestTheTestAsksForThePoliciesOfTheValues(t *testing.T) {
-	_, tests := apart(t, objects(t, render(t, "helm", "1.37", twoPolicies+"backstops: {enabled: false}")))
+	_, tests := apart(t, objects(t, render(t, "helm", "1.37", matrix.TwoPolicies+"backstops: {enabled: false}")))
 	pod := as[corev1.Pod](t, find(tests, "Pod", name+"-test"))
 	if diff := cmp.Diff([]string{"check", "--namespace=default", "--policies=123,orders"}, pod.Spec.Containers[0].Args); diff != "" {
 		t.Errorf("args (-want +got):\n%s", diff)

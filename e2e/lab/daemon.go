@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type Daemon struct {
 
 	command *exec.Cmd
 	done    chan struct{}
+	start   int64 // of its own part of the log, in bytes
 }
 
 // StartDaemon starts a program with a log of its own.
@@ -31,6 +33,9 @@ func (l *Lab) StartDaemon(name string, command *exec.Cmd) (*Daemon, error) {
 		return nil, err
 	}
 	defer log.Close()
+	if info, err := log.Stat(); err == nil {
+		d.start = info.Size()
+	}
 	command.Stdout, command.Stderr = log, log
 	// A lab that is killed takes its daemons with it.
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -38,16 +43,22 @@ func (l *Lab) StartDaemon(name string, command *exec.Cmd) (*Daemon, error) {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
 	go func() { _ = command.Wait(); close(d.done) }()
-	l.daemons = append(l.daemons, d)
+	l.stops = append(l.stops, d.Stop)
 	return d, nil
 }
 
-// StopDaemons ends them, the youngest first.
+// StopDaemons ends them, and what else must end before the API server, the youngest first.
 func (l *Lab) StopDaemons() {
-	for _, daemon := range slices.Backward(l.daemons) {
-		daemon.Stop()
+	for _, stop := range slices.Backward(l.stops) {
+		stop()
 	}
-	l.daemons = nil
+	l.stops = nil
+}
+
+// Said tells whether the program has printed a text.
+func (d *Daemon) Said(text string) bool {
+	log, err := os.ReadFile(d.Log)
+	return err == nil && bytes.Contains(log[min(d.start, int64(len(log))):], []byte(text))
 }
 
 // LogDir is where logs are kept.

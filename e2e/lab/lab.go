@@ -67,8 +67,7 @@ type Lab struct {
 	webhook   string // path of the webhook's kubeconfig
 	replicas  []*Replica
 	accountB  *AccountB
-	stops     []func() // of what else must end before the API server
-	daemons   []*Daemon
+	stops     []func()   // of what must end before the API server
 	mutex     sync.Mutex // of processes
 	processes []*PodProcess
 }
@@ -135,9 +134,6 @@ func (l *Lab) Stop() error {
 		l.accountB.stop()
 	}
 	l.StopDaemons()
-	for _, stop := range l.stops {
-		stop()
-	}
 	if l.env != nil {
 		errs = append(errs, l.env.Stop())
 	}

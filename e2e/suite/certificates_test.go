@@ -45,9 +45,12 @@ func certificateLab(t *testing.T, flags ...string) (l *lab.Lab, plain, labelled 
 var caSecret = client.ObjectKey{Namespace: lab.Namespace, Name: "bucket-access-webhook-ca"}
 
 // theCA is the CA that the Secret holds now, nil while it holds none with its key.
-func theCA(ctx context.Context, l *lab.Lab) *x509.Certificate {
+func theCA(ctx context.Context, l *lab.Lab) *x509.Certificate { return certificateIn(ctx, l, caSecret) }
+
+// certificateIn is the certificate that a Secret holds now, nil while it holds none with its key.
+func certificateIn(ctx context.Context, l *lab.Lab, key client.ObjectKey) *x509.Certificate {
 	var secret corev1.Secret
-	if err := l.Client.Get(ctx, caSecret, &secret); err != nil {
+	if err := l.Client.Get(ctx, key, &secret); err != nil {
 		return nil
 	}
 	pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
@@ -148,6 +151,70 @@ func (s *seen) add(c *x509.Certificate) {
 	s.all[sha256.Sum256(c.Raw)] = true
 }
 
+func (s *seen) count() int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return len(s.all)
+}
+
+// load is what certificates are replaced under, and what it counts.
+type load struct {
+	lab             *lab.Lab
+	plain, labelled string
+	ca              client.ObjectKey                 // of the Secret that the CA is in
+	lost            func(format string, args ...any) // told of every request that is refused or not injected
+
+	pods, connections   atomic.Int64
+	leaves, authorities seen
+}
+
+// createPods creates Pods in bursts until ctx ends: idle connections above the API
+// server's limit are closed, so that the next burst opens new ones.
+func (c *load) createPods(ctx context.Context) {
+	for i := 0; ctx.Err() == nil; i++ {
+		var burst sync.WaitGroup
+		for worker := range 40 {
+			for way, p := range asking(c.plain, c.labelled, fmt.Sprintf("b%d-%d", i, worker)) {
+				burst.Go(func() {
+					if err := c.lab.Client.Create(context.WithoutCancel(ctx), p, client.DryRunAll); err != nil {
+						c.lost("by %s: %v", way, err)
+					} else if lacks := lacksInjection(p, "faults"); lacks != "" {
+						c.lost("by %s: lacks %s", way, lacks)
+					}
+					c.pods.Add(1)
+				})
+			}
+		}
+		burst.Wait()
+		time.Sleep(400 * time.Millisecond)
+	}
+}
+
+// connect connects anew to every replica until ctx ends, as a client that knows the
+// bundles of a second ago only.
+func (c *load) connect(ctx context.Context) {
+	for ctx.Err() == nil {
+		bundles, err := caBundles(context.WithoutCancel(ctx), c.lab)
+		if err != nil {
+			c.lost("reading the caBundles: %v", err)
+			return
+		}
+		if ca := certificateIn(context.WithoutCancel(ctx), c.lab, c.ca); ca != nil {
+			c.authorities.add(ca)
+		}
+		for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+			for _, r := range c.lab.Replicas() {
+				served, err := greet(r, bundles[int(c.connections.Add(1))%len(bundles)])
+				if err != nil {
+					c.lost("a new connection to %s: %v", r.Name, err)
+					return
+				}
+				c.leaves.add(served)
+			}
+		}
+	}
+}
+
 // TestReplacingCAAndLeafLosesNothing: while CAs are replaced every 24 s and leaves every
 // 8 s, bursts of Pods make the API server open new connections all the time, and a
 // client that knows the bundles of a second ago only, as an API server whose watch is
@@ -156,50 +223,13 @@ func TestReplacingCAAndLeafLosesNothing(t *testing.T) {
 	l, plain, labelled := certificateLab(t, "--ca-duration=36s", "--certificate-duration=12s", "--certificate-settle=2s")
 	ctx, stop := context.WithTimeout(t.Context(), 80*time.Second)
 	defer stop()
+	c := load{lab: l, plain: plain, labelled: labelled, ca: caSecret, lost: t.Errorf}
 	var group sync.WaitGroup
-	var pods, connections atomic.Int64
-	var leaves, authorities seen
-	group.Go(func() { // bursts: idle connections above the API server's limit are closed
-		for i := 0; ctx.Err() == nil; i++ {
-			var burst sync.WaitGroup
-			for worker := range 40 {
-				for way, p := range asking(plain, labelled, fmt.Sprintf("b%d-%d", i, worker)) {
-					burst.Go(func() {
-						if err := l.Client.Create(context.WithoutCancel(ctx), p, client.DryRunAll); err != nil {
-							t.Errorf("by %s: %v", way, err)
-						} else if lacks := lacksInjection(p, "faults"); lacks != "" {
-							t.Errorf("by %s: lacks %s", way, lacks)
-						}
-						pods.Add(1)
-					})
-				}
-			}
-			burst.Wait()
-			time.Sleep(400 * time.Millisecond)
-		}
-	})
-	group.Go(func() {
-		for ctx.Err() == nil {
-			bundles, err := caBundles(context.WithoutCancel(ctx), l)
-			must(t, err)
-			if ca := theCA(context.WithoutCancel(ctx), l); ca != nil {
-				authorities.add(ca)
-			}
-			for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
-				for _, r := range l.Replicas() {
-					served, err := greet(r, bundles[int(connections.Add(1))%len(bundles)])
-					if err != nil {
-						t.Errorf("a new connection to %s: %v", r.Name, err)
-						return
-					}
-					leaves.add(served)
-				}
-			}
-		}
-	})
+	group.Go(func() { c.createPods(ctx) })
+	group.Go(func() { c.connect(ctx) })
 	group.Wait()
-	t.Logf("%d Pods and %d connections over %d CAs and %d leaves, none lost", pods.Load(), connections.Load(), len(authorities.all), len(leaves.all))
-	if len(authorities.all) < 3 || len(leaves.all) < 10 || pods.Load() < 1000 || connections.Load() < 1000 {
+	t.Logf("%d Pods and %d connections over %d CAs and %d leaves", c.pods.Load(), c.connections.Load(), c.authorities.count(), c.leaves.count())
+	if c.authorities.count() < 3 || c.leaves.count() < 10 || c.pods.Load() < 1000 || c.connections.Load() < 1000 {
 		t.Fatal("too few to prove anything")
 	}
 	// What was replaced goes: a CA lives for 36 s, so the bundles hold a few only.
