@@ -23,8 +23,8 @@ demo: kube account-b build helm node-images $(if $(filter 0,$(shell id -u)),node
 	@go run ./e2e/demo
 
 .PHONY: test
-test: unit control-plane e2e browser images-test ## run all tests
-	@echo; echo "make test: unit and property tests, the control-plane lane on a real kube-apiserver, S3, IAM and STS, the end-to-end suite on real Pods, the page in Chromium, and the images, passed."
+test: unit control-plane e2e kind-test browser images-test ## run all tests
+	@echo; echo "make test: unit and property tests, the control-plane lane on a real kube-apiserver, S3, IAM and STS, the end-to-end suite on real Pods, what of kind can run without Docker, the page in Chromium, and the images, passed."
 
 .PHONY: unit
 unit: $(BIN)/gotestsum ## unit and property tests, in seconds
@@ -44,7 +44,7 @@ E2E_NEEDS := $(if $(filter node,$(PROVIDER)),node-packages) $(if $(filter kind,$
 
 .PHONY: e2e
 e2e: kube helm cert-manager $(E2E_NEEDS) $(BIN)/gotestsum ## the end-to-end suite on real Pods, about 12 minutes (PROVIDER=node|kind|existing)
-	@PROVIDER=$(PROVIDER) $(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 40m ./e2e/pods
+	@PROVIDER=$(PROVIDER) $(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 40m -p 1 $(if $(filter node,$(PROVIDER)),./e2e/node) ./e2e/pods
 
 .PHONY: node-packages
 node-packages: ## install what runs Pods on this machine from Debian's packages, where it is missing (as root)
@@ -55,6 +55,11 @@ node-packages: ## install what runs Pods on this machine from Debian's packages,
 .PHONY: node-images
 node-images: ## pack the images for this machine's node into out/node-images
 	@hack/node-images.sh "$(VERSION)" out/node-images
+
+.PHONY: kind-test
+kind-test: kind kube account-b node-images node-packages $(BIN)/gotestsum ## the kind provider without its containers, and kind's own code on its configuration and images (as root)
+	@$(BIN)/gotestsum --format testname -- -count=1 -timeout 10m ./e2e/cluster
+	@cd e2e/kind && $(BIN)/gotestsum --format testname -- -count=1 -timeout 5m ./...
 
 .PHONY: browser
 browser: kube account-b build chromium $(BIN)/gotestsum ## the reader's page in headless Chromium; screenshots in out/screenshots
@@ -79,6 +84,7 @@ fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)
 lint: $(BIN)/golangci-lint ## golangci-lint with the strict configuration
 	@$(BIN)/golangci-lint run ./...
 	@cd e2e/browser && $(BIN)/golangci-lint run ./...
+	@cd e2e/kind && $(BIN)/golangci-lint run ./...
 	@cd e2e/certmanager && GOFLAGS=-trimpath $(BIN)/golangci-lint run ./... # as it was built, which is most of the time
 	@cd hack/images && $(BIN)/golangci-lint run ./...
 
@@ -153,7 +159,7 @@ $(BIN)/monitoring-crds:
 kind: $(BIN)/kind ## build kind from its module, once
 
 $(BIN)/kind: e2e/kind/go.mod e2e/kind/go.sum
-	@echo "building kind (a minute, once)"
+	@echo "building kind (once)"
 	@cd e2e/kind && go build -trimpath -ldflags "-s -w" -o $@ sigs.k8s.io/kind
 
 $(BIN)/golangci-lint: tools/go.mod

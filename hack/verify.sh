@@ -11,7 +11,7 @@ unformatted=$(git ls-files '*.go' | xargs gofmt -l)
 for module in . tools e2e/kube e2e/accountb e2e/tofu e2e/helm e2e/helm3 e2e/certmanager e2e/kind e2e/browser hack/images; do
   (cd "$module" && go mod tidy -diff >/dev/null) || complain "$module/go.mod is not tidy, run: cd $module && go mod tidy"
 done
-for module in . e2e/browser e2e/certmanager hack/images; do
+for module in . e2e/browser e2e/certmanager e2e/kind hack/images; do
   (cd "$module" && go vet ./...) || complain "go vet has findings in $module"
 done
 rendered=$(mktemp -d); trap 'rm -rf "$rendered"' EXIT

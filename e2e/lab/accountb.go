@@ -85,7 +85,11 @@ func (b *AccountB) Start(ctx context.Context, name string) error {
 		}
 	}
 	socket, ca := filepath.Join(home, "iam.sock"), filepath.Join(home, "ca.pem")
-	if err := os.WriteFile(ca, b.lab.Config.CAData, 0o600); err != nil {
+	issuerCA := b.lab.options.IssuerCA
+	if issuerCA == nil { // the API server is the issuer
+		issuerCA = b.lab.Config.CAData
+	}
+	if err := os.WriteFile(ca, issuerCA, 0o600); err != nil {
 		return err
 	}
 	address := func(i int) string { return net.JoinHostPort(b.lab.host, strconv.Itoa(b.ports[i])) }

@@ -47,7 +47,7 @@ func signedPair(host string, addresses []net.IP, names []string) (ca, certificat
 // writeServingPair puts the API server's certificate, which envtest would make without
 // the Service's address, and the key that signs tokens into a directory. It returns the CA.
 func writeServingPair(directory, host string) ([]byte, error) {
-	ca, certificates, key, err := signedPair(host, []net.IP{net.ParseIP(serviceIP)},
+	ca, certificates, key, err := signedPair(host, []net.IP{net.ParseIP(serviceIP), net.IPv4(127, 0, 0, 1)}, // loopback: from outside, see Outside
 		[]string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"})
 	if err != nil {
 		return nil, err
