@@ -1,0 +1,26 @@
+// kind, pinned, for the suite on real Pods where Docker runs; apart from the product's own
+// go.mod, so that its dependencies never become the product's.
+module github.com/bucket-access/bucket-access-webhook/e2e/kind
+
+go 1.26.6
+
+tool sigs.k8s.io/kind
+
+require (
+	go.yaml.in/yaml/v3 v3.0.4
+	sigs.k8s.io/kind v0.33.0
+)
+
+require (
+	al.essio.dev/pkg/shellescape v1.5.1 // indirect
+	github.com/BurntSushi/toml v1.4.0 // indirect
+	github.com/evanphx/json-patch/v5 v5.6.0 // indirect
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/pelletier/go-toml v1.9.5 // indirect
+	github.com/pkg/errors v0.9.1 // indirect
+	github.com/spf13/cobra v1.8.0 // indirect
+	github.com/spf13/pflag v1.0.5 // indirect
+	golang.org/x/sys v0.6.0 // indirect
+	sigs.k8s.io/yaml v1.4.0 // indirect
+)
