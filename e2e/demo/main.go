@@ -8,21 +8,30 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 
+	"github.com/bucket-access/bucket-access-webhook/e2e/cluster"
 	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
+	"github.com/bucket-access/bucket-access-webhook/e2e/node"
 )
 
 func main() {
-	if code, again := lab.Isolate(2); again {
-		os.Exit(code)
+	provider, why := choose()
+	if provider != cluster.Kind {
+		if code, again := lab.Isolate(2, node.Sweep); again {
+			os.Exit(code)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	d := &demo{out: newPrinter(os.Stdout)}
-	err := d.run(ctx, os.Getenv("DEMO_KEEP") != "")
+	if why != "" {
+		d.out.progress("%s: webhook and reader run as processes beside an API server", why)
+	}
+	err := d.run(ctx, provider, os.Getenv("DEMO_KEEP") != "")
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -30,25 +39,42 @@ func main() {
 	}
 }
 
+// choose takes the best that this machine can do; an empty provider is no Pods, and why.
+func choose() (provider, why string) {
+	if asked := os.Getenv("PROVIDER"); asked == cluster.Node || asked == cluster.Kind {
+		return asked, ""
+	}
+	missing, why := node.Missing()
+	if why == "" && len(missing) == 0 {
+		return cluster.Node, ""
+	}
+	if exec.Command("docker", "version", "--format", "{{.Server.Version}}").Run() == nil {
+		return cluster.Kind, ""
+	}
+	if why == "" {
+		why = "a node needs " + strings.Join(missing, ", ")
+	}
+	return "", why + ", and no Docker engine answers"
+}
+
 type demo struct {
 	out    *printer
 	lab    *lab.Lab
+	stage  stage
 	access *access
 	done   []string
 }
 
 // run goes through the demo; an answer that is not the expected one is an error.
-func (d *demo) run(ctx context.Context, keep bool) (err error) {
-	d.lab, err = lab.Start(ctx, lab.Options{Progress: d.out.progress})
+func (d *demo) run(ctx context.Context, provider string, keep bool) (err error) {
+	start := d.startProcesses
+	if provider != "" {
+		start = func(ctx context.Context) (func() error, error) { return d.startCluster(ctx, provider) }
+	}
+	end, err := start(ctx)
+	defer func() { err = errors.Join(err, end()) }()
 	if err != nil {
 		return err
-	}
-	defer func() { err = errors.Join(err, d.lab.Stop()) }()
-	d.out.progress("starting two replicas of the webhook")
-	for _, name := range []string{"replica-a", "replica-b"} {
-		if _, err := d.lab.StartReplica(ctx, name); err != nil {
-			return err
-		}
 	}
 	for _, act := range []func(context.Context) error{
 		d.policy, d.serviceAccount, d.pod, d.namespace, d.mistakes, d.accountB, d.object, d.brokenSetUps,
@@ -57,26 +83,63 @@ func (d *demo) run(ctx context.Context, keep bool) (err error) {
 			return err
 		}
 	}
-	d.out.summary(d.done)
+	d.out.summary(d.done, d.stage.where())
 	if keep {
-		return d.keep(ctx)
+		return d.keep(ctx, provider)
 	}
 	return nil
 }
 
-// keep leaves the lab running, reachable from outside of its network.
-func (d *demo) keep(ctx context.Context) error {
-	server, err := publish(0, strings.TrimPrefix(d.lab.Issuer, "https://")+":443")
+// startCluster brings up a cluster with Pods and installs the chart by Helm.
+func (d *demo) startCluster(ctx context.Context, provider string) (end func() error, err error) {
+	c, err := cluster.Start(ctx, cluster.Options{Provider: provider, WithoutBucket: true, Progress: d.out.progress})
 	if err != nil {
-		return err
+		return c.Stop, err
 	}
-	page, err := publish(1, d.access.reader.Address)
-	if err != nil {
-		return err
+	d.lab, d.stage = c.Lab, &pods{lab: c.Lab, app: c.Images.App}
+	d.out.chapter("The webhook is installed by Helm")
+	webhook, reader := strings.Split(c.Images.Webhook, ":"), strings.Split(c.Images.Reader, ":")
+	args := []string{"install", "bucket-access", "charts/bucket-access-webhook", "-n", lab.Namespace, "--create-namespace", "--wait", "--timeout=2m"}
+	d.out.command("helm " + strings.Join(args, " "))
+	if _, err := c.Helm(ctx, 4, append(args, "--set", "image.repository="+webhook[0]+",image.tag="+webhook[1],
+		"--set", "reader.image.repository="+reader[0]+",reader.image.tag="+reader[1])...); err != nil {
+		return c.Stop, err
 	}
-	kubeconfig, err := d.lab.WriteKubeconfig("outside.kubeconfig", "https://"+server)
-	if err != nil {
-		return err
+	pods, err := d.kubectl(ctx, "-n", lab.Namespace, "get", "pods")
+	d.out.document(pods)
+	d.done = append(d.done, "the chart is installed by Helm, and two replicas serve")
+	return c.Stop, err
+}
+
+// startProcesses is for machines that can't run Pods.
+func (d *demo) startProcesses(ctx context.Context) (end func() error, err error) {
+	if d.lab, err = lab.Start(ctx, lab.Options{Progress: d.out.progress}); err != nil {
+		return func() error { return nil }, err
+	}
+	d.stage = &processes{lab: d.lab}
+	d.out.progress("starting two replicas of the webhook")
+	for _, name := range []string{"replica-a", "replica-b"} {
+		if _, err := d.lab.StartReplica(ctx, name); err != nil {
+			return d.lab.Stop, err
+		}
+	}
+	return d.lab.Stop, nil
+}
+
+// keep leaves the cluster running, reachable from outside of its network.
+func (d *demo) keep(ctx context.Context, provider string) error {
+	page, kubeconfig := d.access.reader.address, d.lab.Kubeconfig
+	if provider != cluster.Kind {
+		server, err := publish(0, strings.TrimPrefix(d.lab.Issuer, "https://")+":443")
+		if err != nil {
+			return err
+		}
+		if page, err = publish(1, page); err != nil {
+			return err
+		}
+		if kubeconfig, err = d.lab.WriteKubeconfig("outside.kubeconfig", "https://"+server); err != nil {
+			return err
+		}
 	}
 	d.out.say("The cluster runs until you press Ctrl-C. The reader's page: http://%s/\nIn another terminal:\n  export KUBECONFIG=%s\n  alias kubectl=%s\n",
 		page, kubeconfig, filepath.Join(d.lab.Repository, "bin", "kube", "kubectl"))

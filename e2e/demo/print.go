@@ -61,12 +61,12 @@ func (p *printer) refusal(text string) {
 	}
 }
 
-func (p *printer) summary(done []string) {
+func (p *printer) summary(done []string, where string) {
 	p.chapter("Summary")
 	for _, claim := range done {
 		p.say("  %s %s\n", p.paint(green, "ok"), claim)
 	}
-	p.say("%d shown on a real kube-apiserver, S3, IAM and STS in %.0f s.\n\n", len(done), time.Since(p.start).Seconds())
+	p.say("%d shown on %s in %.0f s.\n\n", len(done), where, time.Since(p.start).Seconds())
 }
 
 // difference shows the lines that were added and removed among those that stayed.
