@@ -3,14 +3,18 @@ package suite
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	registrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
 )
 
 func TestABadPolicyIsRefusedWithAllItsErrors(t *testing.T) {
@@ -56,6 +60,30 @@ func TestPoliciesChangeLive(t *testing.T) {
 	t.Logf("a deletion was in force after %s", time.Since(start).Round(time.Millisecond))
 }
 
+// TestEachErrorOfAPolicyGetsItsEvent: two data keys that are broken alike, and then one of
+// them in another way. The webhook refuses such edits, so its configuration steps aside, as
+// for an administrator who got past it.
+func TestEachErrorOfAPolicyGetsItsEvent(t *testing.T) {
+	l, err := start("default")
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Stop()) })
+	must(t, l.Client.Delete(testContext(t), &registrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: lab.Name}}))
+	configMap := policyConfigMap("broken", "bucket: first_error")
+	configMap.Data["broken-too"] = "bucket: first_error"
+	must(t, l.Client.Create(testContext(t), configMap))
+	says := func(what string, wants ...string) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			said := eventsOf(t, l, lab.Namespace, configMap.Name)
+			return !slices.ContainsFunc(wants, func(want string) bool { return !strings.Contains(said, want) })
+		})
+	}
+	says("an Event for each key", "data[broken].bucket", "data[broken-too].bucket", "first_error")
+	configMap.Data["broken"] = "bucket: second_error"
+	must(t, l.Client.Update(testContext(t), configMap))
+	says("an Event for the other error", "second_error")
+}
+
 func TestServiceAccountsFollowTheirPolicy(t *testing.T) {
 	newPolicy(t, cluster, "accounts", subject("*", "api-sa"))
 	ns := newNamespace(t, cluster, nil)
@@ -95,7 +123,7 @@ func TestServiceAccountsFollowTheirPolicy(t *testing.T) {
 	if now()["team"] != "orders" {
 		t.Error("a user's annotation went too")
 	}
-	events := func() string { return eventsOf(t, ns, "api-sa") }
+	events := func() string { return eventsOf(t, cluster, ns, "api-sa") }
 	eventually(t, "an Event says why", func() bool { return strings.Contains(events(), "which does not exist") })
 	_, _, err = cluster.Kubectl(testContext(t), "", "-n", ns, "label", "sa", "api-sa", "bucket-access.io/policy-")
 	must(t, err)
@@ -114,9 +142,9 @@ func TestRemovingTheLabelOfAServiceAccountRemovesWhatWasWritten(t *testing.T) {
 }
 
 // eventsOf joins the notes of the Events on an object.
-func eventsOf(t *testing.T, ns, name string) string {
+func eventsOf(t *testing.T, l *lab.Lab, ns, name string) string {
 	t.Helper()
-	clients, err := kubernetes.NewForConfig(cluster.Config)
+	clients, err := kubernetes.NewForConfig(l.Config)
 	must(t, err)
 	list, err := clients.EventsV1().Events(ns).List(testContext(t), metav1.ListOptions{})
 	must(t, err)

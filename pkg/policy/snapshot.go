@@ -71,6 +71,7 @@ type Problem struct {
 type Snapshot struct {
 	entries  map[string]*Entry
 	problems []Problem
+	versions map[Ref]uint64
 }
 
 // Lookup finds an entry by name in constant time.
@@ -103,6 +104,14 @@ func (s *Snapshot) Problems() []Problem {
 	return s.problems
 }
 
+// SourceVersion is the version of a ConfigMap that the snapshot was built from, 0 of another.
+func (s *Snapshot) SourceVersion(source Ref) uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.versions[source]
+}
+
 // Records returns what the cluster must remember: the document in force of every
 // entry whose document in the cluster is invalid, by policy name.
 func (s *Snapshot) Records() map[string]Record {
@@ -126,9 +135,10 @@ func (s *Snapshot) Records() map[string]Record {
 // which saves parsing what did not change. Linear in the number of data keys; only
 // changed documents are parsed.
 func Build(configMaps []ConfigMap, records map[string]Record, before *Snapshot) *Snapshot {
-	next := &Snapshot{entries: map[string]*Entry{}}
+	next := &Snapshot{entries: map[string]*Entry{}, versions: make(map[Ref]uint64, len(configMaps))}
 	for _, configMap := range oldestFirst(configMaps) {
 		source := Ref{Namespace: configMap.Namespace, Name: configMap.Name, UID: configMap.UID}
+		next.versions[source] = configMap.Version
 		for _, key := range sortedKeys(configMap) {
 			next.add(configMap, source, key, records, before)
 		}

@@ -1,11 +1,11 @@
 package watch
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/events"
@@ -55,10 +55,10 @@ func (r *Reporter) Report(snapshot *policy.Snapshot, cluster decide.Cluster) {
 		return
 	}
 	r.announced = say(faults, r.announced, func(f fault) {
-		r.Events.Eventf(configMap(f.source), nil, corev1.EventTypeWarning, f.reason, "LoadPolicy", "%s", f.text)
+		r.Events.Eventf(regarding(snapshot, f), nil, corev1.EventTypeWarning, f.reason, "LoadPolicy", "%s", f.text)
 	}, func(f fault) {
 		if _, still := snapshotHas(snapshot, f); still {
-			r.Events.Eventf(configMap(f.source), nil, corev1.EventTypeNormal, "PolicyMended", "LoadPolicy", "data[%s] is in force again as written", f.key)
+			r.Events.Eventf(regarding(snapshot, f), nil, corev1.EventTypeNormal, "PolicyMended", "LoadPolicy", "data[%s] is in force again as written", f.key)
 		}
 	})
 }
@@ -136,9 +136,11 @@ func note(errs field.ErrorList, consequence string) string {
 	return text + consequence
 }
 
-func configMap(source policy.Ref) *corev1.ConfigMap {
-	return &corev1.ConfigMap{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: source.Namespace, Name: source.Name, UID: types.UID(source.UID)},
+// regarding names the data key of the ConfigMap, as it is now: Events that differ in their
+// note alone are one for client-go, whose count is raised and whose note stays the old one.
+func regarding(snapshot *policy.Snapshot, f fault) *corev1.ObjectReference {
+	return &corev1.ObjectReference{
+		APIVersion: "v1", Kind: "ConfigMap", Namespace: f.source.Namespace, Name: f.source.Name, UID: types.UID(f.source.UID),
+		ResourceVersion: strconv.FormatUint(snapshot.SourceVersion(f.source), 10), FieldPath: "data[" + f.key + "]",
 	}
 }
