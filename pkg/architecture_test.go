@@ -15,7 +15,7 @@ import (
 const module = "github.com/bucket-access/bucket-access-webhook/pkg/"
 
 // order is the direction of imports: a package imports only what stands before it.
-var order = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject", "admission", "metrics", "watch", "certs", "reconcile", "reader"}
+var order = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject", "admission", "metrics", "watch", "certs", "reconcile", "reader", "cli"}
 
 // pure packages have no client, no clock, no logger, no counter.
 var pure = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject"}
