@@ -59,7 +59,24 @@ func Pod(request PodRequest, policies Policies, cluster Cluster) Verdict {
 		verdict.Kind, verdict.Reason = Skip, ReasonOptedOut
 		return verdict
 	}
-	return judge(verdict, request.Namespace, request.ServiceAccount, policies, cluster)
+	return judge(verdict, policies, cluster, unlisted(source, request.Namespace, request.ServiceAccount))
+}
+
+// Namespace decides for a Namespace that carries the label: what those of its Pods will
+// meet that say nothing themselves, whatever their ServiceAccount.
+func Namespace(name string, label Label, policies Policies, cluster Cluster) Verdict {
+	verdict := Verdict{PolicyName: label.Value, Source: FromNamespace}
+	if !label.Set || label.Value == v1alpha1.PolicyNone {
+		verdict.Kind, verdict.Reason = Skip, ReasonNotRequested
+		return verdict
+	}
+	return judge(verdict, policies, cluster, func(found *policy.Policy) string {
+		if found.Subjects.Reach(name) {
+			return ""
+		}
+		return fmt.Sprintf("policy %q lists no ServiceAccount of namespace %q; ask the platform team to add those that need the bucket to its subjects",
+			found.Name, name)
+	})
 }
 
 // ServiceAccount decides for a ServiceAccount that carries the label itself.
@@ -69,7 +86,7 @@ func ServiceAccount(namespace, name string, label Label, policies Policies, clus
 		verdict.Kind, verdict.Reason = Skip, ReasonNotRequested
 		return verdict
 	}
-	return judge(verdict, namespace, name, policies, cluster)
+	return judge(verdict, policies, cluster, unlisted(FromServiceAccount, namespace, name))
 }
 
 func nearest(request PodRequest) (string, Source, bool) {
@@ -84,8 +101,18 @@ func nearest(request PodRequest) (string, Source, bool) {
 	return "", "", false
 }
 
+// unlisted says of a policy why the ServiceAccount may not use it; empty when it may.
+func unlisted(source Source, namespace, serviceAccount string) func(*policy.Policy) string {
+	return func(found *policy.Policy) string {
+		if found.Subjects.Allow(namespace, serviceAccount) {
+			return ""
+		}
+		return notListed(found, source, namespace, serviceAccount)
+	}
+}
+
 // judge finds the policy and checks that the subject may use it.
-func judge(verdict Verdict, namespace, serviceAccount string, policies Policies, cluster Cluster) Verdict {
+func judge(verdict Verdict, policies Policies, cluster Cluster, unlisted func(*policy.Policy) string) Verdict {
 	name := verdict.PolicyName
 	entry, known := policies.Lookup(name)
 	if !known {
@@ -98,8 +125,8 @@ func judge(verdict Verdict, namespace, serviceAccount string, policies Policies,
 			"policy %q is invalid and no earlier valid version of it is known; the platform team finds the errors in the Events of its ConfigMap", name))
 	}
 	found := entry.Policy
-	if !found.Subjects.Allow(namespace, serviceAccount) {
-		return verdict.Refuse(ReasonSubjectNotListed, notListed(found, verdict.Source, namespace, serviceAccount))
+	if why := unlisted(found); why != "" {
+		return verdict.Refuse(ReasonSubjectNotListed, why)
 	}
 	if found.Issuer != "" && cluster.Issuer != "" && found.Issuer != cluster.Issuer {
 		return verdict.Refuse(ReasonIssuerMismatch, fmt.Sprintf(

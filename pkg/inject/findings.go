@@ -20,13 +20,15 @@ const (
 	WarnRequestUnmet      WarningReason = "RequestUnmet"
 	WarnPolicy            WarningReason = "Policy"
 	WarnReader            WarningReason = "Reader"
+	WarnMisplacedLabel    WarningReason = "MisplacedLabel"
+	WarnPodsPredate       WarningReason = "PodsPredate"
 )
 
 // WarningReasons lists every reason, the closed set of the metric's label.
 func WarningReasons() []WarningReason {
 	return []WarningReason{
 		WarnKeptPreference, WarnContainerNames, WarnNoContainer, WarnPodIdentity, WarnStaticCredentials, WarnDebugContainer,
-		WarnRequestUnmet, WarnPolicy, WarnReader,
+		WarnRequestUnmet, WarnPolicy, WarnReader, WarnMisplacedLabel, WarnPodsPredate,
 	}
 }
 

@@ -99,7 +99,7 @@ func plan(pod *PodView, verdict decide.Verdict, around Surroundings, found *find
 	edit, record := p.reader()
 	result.Reader = edit
 	status := Status{
-		Version: StatusVersion, Policy: verdict.PolicyName, Source: verdict.Source, Hash: verdict.Policy.Hash,
+		Version: StatusVersion, Policy: verdict.PolicyName, Source: verdict.Source, ServiceAccount: pod.ServiceAccount, Hash: verdict.Policy.Hash,
 		Containers: names, Audience: p.want.audience, ExpirationSeconds: p.want.expiration, Env: p.want.record(), Reader: record,
 	}.String()
 	result.note(pod, verdict.PolicyName, status)

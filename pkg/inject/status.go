@@ -18,9 +18,12 @@ const StatusVersion = "v1alpha1"
 // Pod. A value in the Pod that equals its record is ours; a forged record gives
 // nothing, since ours are only ever replaced by the policy's values.
 type Status struct {
-	Version           string            `json:"version"`
-	Policy            string            `json:"policy"`
-	Source            decide.Source     `json:"source"`
+	Version string        `json:"version"`
+	Policy  string        `json:"policy"`
+	Source  decide.Source `json:"source"`
+	// ServiceAccount is the Pod's own: its metadata says nothing of it, and by metadata
+	// alone Pods are counted. Pods of older versions lack it.
+	ServiceAccount    string            `json:"serviceAccount"`
 	Hash              string            `json:"hash"`
 	Containers        []string          `json:"containers"`
 	Audience          string            `json:"audience"`
@@ -53,6 +56,7 @@ func (s Status) String() string {
 	text(`{"version":`, s.Version)
 	text(`,"policy":`, s.Policy)
 	text(`,"source":`, string(s.Source))
+	text(`,"serviceAccount":`, s.ServiceAccount)
 	text(`,"hash":`, s.Hash)
 	out = append(out, `,"containers":[`...)
 	for i, name := range s.Containers {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
@@ -87,6 +88,11 @@ func (s Subjects) Allow(namespace, serviceAccount string) bool {
 		}
 	}
 	return false
+}
+
+// Reach says whether any ServiceAccount of the namespace may use the policy.
+func (s Subjects) Reach(namespace string) bool {
+	return slices.ContainsFunc(s.all, func(subject v1alpha1.Subject) bool { return iam.Like(subject.Namespace, namespace) })
 }
 
 // In returns the ServiceAccount names (or patterns) that are listed for namespace by
