@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -169,19 +170,33 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, log logr.Logger
 	issuer := &watch.Issuer{
 		Cluster: cluster, Client: clients.RESTClient(), Log: log.WithName("issuer"), Region: o.cluster.region, Changed: everything,
 	}
+	index, err := watchPods(mgr, clients, log.WithName("pods"))
+	if err != nil {
+		return nil, err
+	}
 	err = errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), mgr.Add(issuer), mgr.Add(leader))
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
 	}
 	reader, _ := o.reader.settings() // checked with the command line
 	service := &admission.Service{
-		Cluster: cluster, Policies: policies, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience, Reader: reader,
+		Cluster: cluster, Policies: policies, Running: index, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience, Reader: reader,
 	}
 	server := admission.NewServer(service, o.availability.limits, recorder, log.WithName("admission"))
 	for _, entry := range admission.Entries() {
 		mgr.GetWebhookServer().Register(entry.Path(), server.Handler(entry))
 	}
 	return server, nil
+}
+
+// watchPods knows what runs, on every replica.
+func watchPods(mgr ctrl.Manager, clients kubernetes.Interface, log logr.Logger) (*watch.PodIndex, error) {
+	client, err := metadata.NewForConfigAndClient(metadata.ConfigFor(mgr.GetConfig()), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("setting up: %w", err)
+	}
+	reflector := &watch.PodReflector{Metadata: client, Clients: clients, Index: watch.NewPodIndex(), Log: log}
+	return reflector.Index, mgr.Add(reflector)
 }
 
 // newLeader stands for election among the replicas.

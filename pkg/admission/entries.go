@@ -12,17 +12,22 @@ const (
 	EphemeralContainers Entry = "ephemeral-containers"
 	ServiceAccounts     Entry = "serviceaccounts"
 	Policies            Entry = "policies"
+	Workloads           Entry = "workloads"
+	NamespacedWorkloads Entry = "namespaced-workloads"
+	Namespaces          Entry = "namespaces"
 )
 
 // Entries lists all of them, the closed set of the metric's label.
 func Entries() []Entry {
-	return []Entry{Pods, NamespacedPods, ServiceAccountPods, EphemeralContainers, ServiceAccounts, Policies}
+	return []Entry{Pods, NamespacedPods, ServiceAccountPods, EphemeralContainers, ServiceAccounts, Policies, Workloads, NamespacedWorkloads, Namespaces}
 }
 
 // Path is the URL path that serves the entry.
 func (e Entry) Path() string {
-	if e == Policies {
+	switch e {
+	case Policies, Workloads, NamespacedWorkloads, Namespaces:
 		return "/validate/" + string(e)
+	default:
+		return "/mutate/" + string(e)
 	}
-	return "/mutate/" + string(e)
 }

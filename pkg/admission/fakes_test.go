@@ -34,6 +34,20 @@ type fakeCluster struct {
 	accounts, liveAccounts     map[string]inject.ServiceAccountView
 	liveError                  error
 	liveNamespace, liveAccount int
+	podsOfAccount              int
+	morePods                   bool
+}
+
+func (c *fakeCluster) PodsWithout(context.Context, string, string, string) (int, bool, error) {
+	return c.podsOfAccount, c.morePods, c.liveError
+}
+
+// fakeRunning is a number of Pods without any policy in each Namespace.
+type fakeRunning map[string]int
+
+func (f fakeRunning) Without(namespace, _ string) (int, bool) {
+	pods, known := f[namespace]
+	return pods, known
 }
 
 func (c *fakeCluster) Facts() decide.Cluster { return c.facts }
@@ -102,7 +116,7 @@ func newFakes(tb testing.TB) (*Service, *fakeCluster, *fakePolicies) {
 	}
 	policies := &fakePolicies{snapshot: snapshotOf(tb, map[string]string{"orders": ordersPolicy})}
 	return &Service{
-		Cluster: cluster, Policies: policies, Namespace: webhookNamespace, EKSAudience: "sts.amazonaws.com",
+		Cluster: cluster, Policies: policies, Running: fakeRunning{"default": 3}, Namespace: webhookNamespace, EKSAudience: "sts.amazonaws.com",
 		Reader: inject.ReaderSettings{
 			Image: "registry.example.com/bucket-access-reader:v1", MemoryLimit: 64 << 20,
 			Resources: []byte(`{"requests":{"cpu":"10m","memory":"32Mi"},"limits":{"memory":"64Mi"}}`),

@@ -31,35 +31,43 @@ func (t *podTarget) expects(rev *review) bool {
 
 func (t *podTarget) answer(ctx context.Context, rev *review) answer {
 	t.pod.Namespace = rev.namespace
-	if t.pod.ServiceAccount == "" {
-		t.pod.ServiceAccount = "default"
+	outcome, err := t.service.judge(ctx, t.entry, &t.pod)
+	if err != nil {
+		return failed(err)
+	}
+	return answer{
+		Verdict: outcome.Verdict, operations: outcome.Plan.Operations(&t.pod), warnings: outcome.Warnings, subject: t.pod.ServiceAccount,
+	}
+}
+
+// judge works out what happens to a Pod, or to those of a template.
+func (s *Service) judge(ctx context.Context, entry Entry, pod *inject.PodView) (inject.Outcome, error) {
+	if pod.ServiceAccount == "" {
+		pod.ServiceAccount = "default"
 	}
 	request := decide.PodRequest{
-		Namespace: rev.namespace, ServiceAccount: t.pod.ServiceAccount, MirrorPod: t.pod.MirrorPod, OnPod: t.pod.Policy,
+		Namespace: pod.Namespace, ServiceAccount: pod.ServiceAccount, MirrorPod: pod.MirrorPod, OnPod: pod.Policy,
 	}
-	around := inject.Surroundings{Cluster: t.service.Cluster.Facts(), EKSAudience: t.service.EKSAudience, Reader: t.service.Reader}
+	around := inject.Surroundings{Cluster: s.Cluster.Facts(), EKSAudience: s.EKSAudience, Reader: s.Reader}
 	if needsAccount(request) {
-		account, err := t.account(ctx)
+		account, err := s.account(ctx, pod)
 		if err != nil {
-			return failed(err, "the Pod's ServiceAccount")
+			return inject.Outcome{}, unread("the Pod's ServiceAccount", err)
 		}
 		around.ServiceAccount, request.OnServiceAccount = account, account.Policy
 		if !request.OnPod.Set && !request.OnServiceAccount.Set {
-			if request.OnNamespace, err = t.namespace(ctx); err != nil {
-				return failed(err, "the Pod's Namespace")
+			if request.OnNamespace, err = s.namespace(ctx, entry, pod.Namespace); err != nil {
+				return inject.Outcome{}, unread("the Pod's Namespace", err)
 			}
 		}
 	}
-	verdict, err := t.service.decide(ctx, func(snapshot *policy.Snapshot) decide.Verdict {
+	verdict, err := s.decide(ctx, func(snapshot *policy.Snapshot) decide.Verdict {
 		return decide.Pod(request, snapshot, around.Cluster)
 	})
 	if err != nil {
-		return failed(err, "the policies")
+		return inject.Outcome{}, unread("the policies", err)
 	}
-	outcome := inject.Pod(&t.pod, verdict, around)
-	return answer{
-		Verdict: outcome.Verdict, operations: outcome.Plan.Operations(&t.pod), warnings: outcome.Warnings, subject: request.ServiceAccount,
-	}
+	return inject.Pod(pod, verdict, around), nil
 }
 
 // needsAccount: a mirror Pod and one that opts out are skipped whatever stands above.
@@ -69,22 +77,22 @@ func needsAccount(request decide.PodRequest) bool {
 
 // account reads the Pod's ServiceAccount. The API server puts a mark on a Pod of a
 // labelled ServiceAccount; a mark that the cache does not confirm is looked into.
-func (t *podTarget) account(ctx context.Context) (inject.ServiceAccountView, error) {
-	account, found, err := t.service.Cluster.ServiceAccount(ctx, t.pod.Namespace, t.pod.ServiceAccount)
-	if err == nil && found && (!t.pod.Mark.Set || t.pod.Mark == account.Policy) {
+func (s *Service) account(ctx context.Context, pod *inject.PodView) (inject.ServiceAccountView, error) {
+	account, found, err := s.Cluster.ServiceAccount(ctx, pod.Namespace, pod.ServiceAccount)
+	if err == nil && found && (!pod.Mark.Set || pod.Mark == account.Policy) {
 		return account, nil
 	}
-	account, _, err = t.service.Cluster.LiveServiceAccount(ctx, t.pod.Namespace, t.pod.ServiceAccount)
+	account, _, err = s.Cluster.LiveServiceAccount(ctx, pod.Namespace, pod.ServiceAccount)
 	return account, err
 }
 
-// namespace reads the label of the Pod's Namespace, live where this entry was
-// called for a label that the cache does not have yet.
-func (t *podTarget) namespace(ctx context.Context) (decide.Label, error) {
-	label, found, err := t.service.Cluster.NamespaceLabel(ctx, t.pod.Namespace)
-	if err == nil && found && (t.entry != NamespacedPods || label.Set) {
+// namespace reads the label of the Pod's Namespace, live where the entry was called
+// for a label that the cache does not have yet.
+func (s *Service) namespace(ctx context.Context, entry Entry, name string) (decide.Label, error) {
+	label, found, err := s.Cluster.NamespaceLabel(ctx, name)
+	if err == nil && found && (label.Set || entry != NamespacedPods && entry != NamespacedWorkloads) {
 		return label, nil
 	}
-	label, _, err = t.service.Cluster.LiveNamespaceLabel(ctx, t.pod.Namespace)
+	label, _, err = s.Cluster.LiveNamespaceLabel(ctx, name)
 	return label, err
 }

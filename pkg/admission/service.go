@@ -20,6 +20,16 @@ type Cluster interface {
 	LiveNamespaceLabel(ctx context.Context, name string) (label decide.Label, found bool, err error)
 	ServiceAccount(ctx context.Context, namespace, name string) (account inject.ServiceAccountView, found bool, err error)
 	LiveServiceAccount(ctx context.Context, namespace, name string) (account inject.ServiceAccountView, found bool, err error)
+	// PodsWithout counts the Pods of a ServiceAccount that run, ask for nothing themselves and
+	// are not injected with the policy; more is whether there are further ones. It asks the API server.
+	PodsWithout(ctx context.Context, namespace, serviceAccount, policy string) (pods int, more bool, err error)
+}
+
+// Running knows what runs.
+type Running interface {
+	// Without counts the Pods of a Namespace that run, ask for nothing themselves or by their
+	// ServiceAccount and are not injected with the policy; known is whether it can tell yet.
+	Without(namespace, policy string) (pods int, known bool)
 }
 
 // PolicySource gives the snapshot in force (nil before the first), and a younger one
@@ -33,6 +43,7 @@ type PolicySource interface {
 type Service struct {
 	Cluster  Cluster
 	Policies PolicySource
+	Running  Running
 	// Namespace is the webhook's own, where policies are.
 	Namespace string
 	// EKSAudience is the default audience of EKS's own webhook.
@@ -69,6 +80,10 @@ func (s *Service) target(entry Entry) requestTarget {
 		return &accountTarget{service: s}
 	case Policies:
 		return &policiesTarget{service: s}
+	case Workloads, NamespacedWorkloads:
+		return &workloadTarget{service: s, entry: entry}
+	case Namespaces:
+		return &namespaceTarget{service: s}
 	}
 	panic(fmt.Sprintf("admission: no target for entry %q", entry))
 }
@@ -98,9 +113,11 @@ func (s *Service) decide(ctx context.Context, judge func(*policy.Snapshot) decid
 	return judge(younger), nil
 }
 
-func failed(err error, what string) answer {
+// unread says what could not be read.
+func unread(what string, err error) error { return fmt.Errorf("could not read %s: %w", what, err) }
+
+func failed(err error) answer {
 	return answer{Verdict: decide.Verdict{
-		Kind: decide.Error, Reason: decide.ReasonLookupFailed,
-		Message: fmt.Sprintf("bucket-access: could not read %s: %v; try again", what, err),
+		Kind: decide.Error, Reason: decide.ReasonLookupFailed, Message: fmt.Sprintf("bucket-access: %v; try again", err),
 	}}
 }

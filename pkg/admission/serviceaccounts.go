@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
@@ -48,7 +49,7 @@ func (t *accountTarget) answer(ctx context.Context, rev *review) answer {
 		return t.judge(&t.account, current)
 	})
 	if err != nil {
-		return failed(err, "the policies")
+		return failed(unread("the policies", err))
 	}
 	outcome := inject.ServiceAccount(t.account, verdict)
 	// What was wrong before the update is not the update's fault: a controller that
@@ -62,7 +63,20 @@ func (t *accountTarget) answer(ctx context.Context, rev *review) answer {
 	if outcome.Kind != decide.Deny {
 		result.operations = inject.AnnotationOperations(t.account.HasAnnotations, outcome.Annotations)
 	}
+	if outcome.Kind == decide.Inject && rev.operation == "UPDATE" && t.account.Policy != t.old.Policy {
+		result.warnings = append(result.warnings, t.predating(ctx)...)
+	}
 	return result
+}
+
+// predating tells of the Pods that were there before the label. Nothing is refused where they
+// can't be counted.
+func (t *accountTarget) predating(ctx context.Context) []inject.Warning {
+	pods, more, err := t.service.Cluster.PodsWithout(ctx, t.account.Namespace, t.account.Name, t.account.Policy.Value)
+	if err != nil || pods == 0 {
+		return nil
+	}
+	return []inject.Warning{predate(pods, more, fmt.Sprintf("of ServiceAccount %q", t.account.Name), t.account.Namespace)}
 }
 
 func (t *accountTarget) judge(account *inject.ServiceAccountView, snapshot *policy.Snapshot) decide.Verdict {

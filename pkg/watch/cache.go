@@ -18,12 +18,12 @@ import (
 )
 
 // ServiceAccount makes the metadata-only object that is cached.
-func ServiceAccount() *metav1.PartialObjectMetadata { return metadata("ServiceAccount") }
+func ServiceAccount() *metav1.PartialObjectMetadata { return metadataOf("ServiceAccount") }
 
 // Namespace makes the metadata-only object that is cached.
-func Namespace() *metav1.PartialObjectMetadata { return metadata("Namespace") }
+func Namespace() *metav1.PartialObjectMetadata { return metadataOf("Namespace") }
 
-func metadata(kind string) *metav1.PartialObjectMetadata {
+func metadataOf(kind string) *metav1.PartialObjectMetadata {
 	object := &metav1.PartialObjectMetadata{}
 	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
 	return object

@@ -7,8 +7,11 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
@@ -73,6 +76,26 @@ func (c *Cluster) LiveServiceAccount(
 		return err
 	})
 	return account, found, err
+}
+
+// mostPods is the number up to which Pods are counted where the API server is asked for them.
+const mostPods = 500
+
+// PodsWithout counts the Pods of a ServiceAccount that have not ended, ask for nothing
+// themselves and are not injected with the policy. The cache can't tell: metadata names no
+// ServiceAccount.
+func (c *Cluster) PodsWithout(ctx context.Context, namespace, serviceAccount, policy string) (pods int, more bool, err error) {
+	without, err := labels.Parse("!" + v1alpha1.LabelPolicy + "," + v1alpha1.LabelInjected + "!=" + policy)
+	if err != nil {
+		return 0, false, fmt.Errorf("policy %q is no label value: %w", policy, err)
+	}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	err = c.read(ctx, "pods", namespace, func() error {
+		return c.live.List(ctx, list, client.InNamespace(namespace), client.Limit(mostPods), client.MatchingLabelsSelector{Selector: without},
+			client.MatchingFieldsSelector{Selector: fields.AndSelectors(alive(), fields.OneTermEqualSelector("spec.serviceAccountName", serviceAccount))})
+	})
+	return len(list.Items), list.Continue != "", err
 }
 
 // read takes a turn of the namespace at the API server. It waits for one no longer than ctx lasts,

@@ -42,6 +42,8 @@ admission:
   ephemeralContainers: {failurePolicy: Fail, timeoutSeconds: 2}
   serviceAccounts: {failurePolicy: Fail, timeoutSeconds: 3}
   policies: {failurePolicy: Fail, timeoutSeconds: 4}
+  workloads: {failurePolicy: Fail, timeoutSeconds: 5}
+  namespaces: {failurePolicy: Fail, timeoutSeconds: 6}
 replicas: 3
 podDisruptionBudget: {minAvailable: 50%}
 shutdownDelaySeconds: 20
