@@ -15,7 +15,8 @@ import (
 const module = "github.com/bucket-access/bucket-access-webhook/pkg/"
 
 // order is the direction of imports: a package imports only what stands before it.
-var order = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject", "admission", "metrics", "watch", "certs", "reconcile", "reader", "cli"}
+var order = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject", "admission", "installation", "metrics", "watch", "certs", "reconcile", "reader", "status",
+	"doctor", "cli"}
 
 // pure packages have no client, no clock, no logger, no counter.
 var pure = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject"}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/installation"
 )
 
 // checkCommand is the first argument that asks for the check instead of the webhook.
@@ -96,12 +98,36 @@ func parseCheck(args []string, stderr io.Writer) (*checkOptions, error) {
 	return o, nil
 }
 
+// checker looks at an installation from outside, as a client of the API server.
+type checker struct {
+	checkOptions
+	client kubernetes.Interface
+}
+
+// all looks once at everything, in the order in which one thing rests on another.
+func (c *checker) all(ctx context.Context) []installation.Finding {
+	i := &installation.Installation{Client: c.client, Namespace: c.namespace, Configuration: c.configuration}
+	findings := []installation.Finding{i.Mutating(ctx), i.Validating(ctx), i.Call(ctx)}
+	answers := !findings[len(findings)-1].Failed()
+	for policy := range strings.SplitSeq(c.policies, ",") {
+		if policy != "" && answers { // else each would wait for an answer in vain
+			findings = append(findings, i.Policy(ctx, policy))
+		}
+	}
+	if c.backstops {
+		for _, suffix := range installation.Backstops() {
+			findings = append(findings, i.Backstop(ctx, c.configuration+"-"+suffix))
+		}
+	}
+	return findings
+}
+
 // untilWell tries until all is well or the time is over.
-func untilWell(ctx context.Context, c *checker) []finding {
+func untilWell(ctx context.Context, c *checker) []installation.Finding {
 	deadline := time.Now().Add(c.timeout)
 	for {
 		findings := c.all(ctx)
-		if !slices.ContainsFunc(findings, finding.failed) || time.Now().After(deadline) {
+		if !slices.ContainsFunc(findings, installation.Finding.Failed) || time.Now().After(deadline) {
 			return findings
 		}
 		select {
@@ -112,23 +138,16 @@ func untilWell(ctx context.Context, c *checker) []finding {
 	}
 }
 
-// finding is one thing that was looked at; why is empty when all is well with it.
-type finding struct {
-	what, why, fix string
-}
-
-func (f finding) failed() bool { return f.why != "" }
-
 // report prints the findings line by line, and says what to do about those that failed.
-func report(w io.Writer, findings []finding) int {
+func report(w io.Writer, findings []installation.Finding) int {
 	failed := 0
 	for _, f := range findings {
-		if !f.failed() {
-			fmt.Fprintln(w, "OK   ", f.what)
+		if !f.Failed() {
+			fmt.Fprintln(w, "OK   ", f.What)
 			continue
 		}
 		failed++
-		fmt.Fprintf(w, "FAIL  %s: %s\n      what to do: %s\n", f.what, f.why, f.fix)
+		fmt.Fprintf(w, "FAIL  %s: %s\n      what to do: %s\n", f.What, f.Why, f.Fix)
 	}
 	if failed > 0 {
 		fmt.Fprintf(w, "%d of %d checks failed.\n", failed, len(findings))

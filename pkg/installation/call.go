@@ -1,4 +1,4 @@
-package main
+package installation
 
 import (
 	"context"
@@ -15,40 +15,42 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 )
 
-// call has the API server send a Pod to the webhook that asks for what does not exist.
+// Call has the API server send a Pod to the webhook that asks for what does not exist.
 // Only the webhook refuses it so, and only by having read it.
-func (c *checker) call(ctx context.Context) finding {
-	f := finding{what: "a Pod of namespace " + c.namespace + " is sent to the webhook, which answers"}
+func (i *Installation) Call(ctx context.Context) Finding {
+	f := Finding{What: "a Pod of namespace " + i.Namespace + " is sent to the webhook, which answers"}
 	asked := unknownPolicy()
-	_, err := c.try(ctx, asked)
+	_, err := i.try(ctx, asked)
+	f.Err = err
 	switch {
 	case err == nil:
-		f.why = "it was let through though it asks for a policy that does not exist: the API server did not call the webhook, or no replica answered"
-		f.fix = "see that the webhook configuration is there and complete, and that no failurePolicy is Ignore; " + c.lookAtReplicas()
+		f.Why = "it was let through though it asks for a policy that does not exist: the API server did not call the webhook, or no replica answered"
+		f.Fix = "see that the webhook configuration is there and complete, and that no failurePolicy is Ignore; " + i.lookAtReplicas()
 	case refused(err) && strings.Contains(err.Error(), fmt.Sprintf("%q, which does not exist", asked)):
+		f.Err = nil
 	case refused(err):
-		f.why, f.fix = "the webhook answered, but not to what was asked: "+err.Error(), "see that the replicas and this check are of one version; "+c.lookAtReplicas()
+		f.Why, f.Fix = "the webhook answered, but not to what was asked: "+err.Error(), "see that the replicas and this check are of one version; "+i.lookAtReplicas()
 	default:
-		f.why, f.fix = c.unanswered(err)
+		f.Why, f.Fix = i.unanswered(err)
 	}
 	return f
 }
 
-// policy has a Pod ask for a policy: it is injected, or refused as one that the policy
+// Policy has a Pod ask for a policy: it is injected, or refused as one that the policy
 // does not list, which only a policy that is in force can tell.
-func (c *checker) policy(ctx context.Context, name string) finding {
-	f := finding{what: "policy " + name + " is in force"}
-	pod, err := c.try(ctx, name)
+func (i *Installation) Policy(ctx context.Context, name string) Finding {
+	f := Finding{What: "policy " + name + " is in force"}
+	pod, err := i.try(ctx, name)
 	switch {
 	case err == nil && pod.Labels[v1alpha1.LabelInjected] == name:
 	case err == nil:
-		f.why, f.fix = "a Pod that asks for it came back without it: the API server did not call the webhook, or no replica answered", c.lookAtReplicas()
+		f.Why, f.Fix = "a Pod that asks for it came back without it: the API server did not call the webhook, or no replica answered", i.lookAtReplicas()
 	case refused(err) && strings.Contains(err.Error(), fmt.Sprintf("policy %q does not list", name)):
 	case refused(err):
-		f.why = err.Error()
-		f.fix = "correct the policy: kubectl -n " + c.ownNamespace() + " get events names its ConfigMap, path and error"
+		f.Why = err.Error()
+		f.Fix = "correct the policy: kubectl -n " + i.Own() + " get events names its ConfigMap, path and error"
 	default:
-		f.why, f.fix = c.unanswered(err)
+		f.Why, f.Fix = i.unanswered(err)
 	}
 	return f
 }
@@ -59,20 +61,20 @@ func refused(err error) bool {
 }
 
 // unanswered explains an error that is not the webhook's own refusal.
-func (c *checker) unanswered(err error) (why, fix string) {
+func (i *Installation) unanswered(err error) (why, fix string) {
 	said := err.Error()
 	has := func(text string) bool { return strings.Contains(said, text) }
 	switch {
 	case has("failed calling webhook") && has("x509:"):
 		return "the API server does not trust the webhook's certificate: " + said, "the caBundle is not of the CA that the replicas' certificate is of; " + fixBundle
 	case has("failed calling webhook") && (has("no endpoints available") || has("connection refused")):
-		return "no replica answers: " + said, c.lookAtReplicas()
+		return "no replica answers: " + said, i.lookAtReplicas()
 	case has("failed calling webhook"):
 		return "the API server can't reach the webhook: " + said,
-			"see the way from the API server to the replicas (a NetworkPolicy, a firewall, a custom CNI: hostNetwork); " + c.lookAtReplicas()
-	case has("ValidatingAdmissionPolicy '" + c.configuration):
+			"see the way from the API server to the replicas (a NetworkPolicy, a firewall, a custom CNI: hostNetwork); " + i.lookAtReplicas()
+	case has("ValidatingAdmissionPolicy '" + i.Configuration):
 		return "the API server did not call the webhook, and a backstop refused the Pod: " + said,
-			"see that the webhook configuration is there and complete; " + c.lookAtReplicas()
+			"see that the webhook configuration is there and complete; " + i.lookAtReplicas()
 	case apierrors.IsForbidden(err) && has("cannot create resource"):
 		return said, "let the check create Pods in that namespace: the chart's test has the right to, in tests.namespace"
 	case apierrors.IsNotFound(err):
@@ -81,20 +83,21 @@ func (c *checker) unanswered(err error) (why, fix string) {
 	return "something else stands in the way: " + said, "the message names what refuses the Pod before the webhook is asked; try another --namespace"
 }
 
-func (c *checker) lookAtReplicas() string {
-	return "see that replicas run and are ready: kubectl -n " + c.ownNamespace() + " get pods,endpointslices, and their logs"
+func (i *Installation) lookAtReplicas() string {
+	return "see that replicas run and are ready: kubectl -n " + i.Own() + " get pods,endpointslices, and their logs"
 }
 
-func (c *checker) ownNamespace() string {
-	if c.own == "" {
+// Own is the webhook's own namespace, as the mutating configuration names it.
+func (i *Installation) Own() string {
+	if i.own == "" {
 		return "bucket-access-system"
 	}
-	return c.own
+	return i.own
 }
 
 // try creates a Pod that asks for a policy, by dry run. It passes the level restricted
 // and quotas, so that nothing but the label is a reason to refuse it.
-func (c *checker) try(ctx context.Context, policy string) (*corev1.Pod, error) {
+func (i *Installation) try(ctx context.Context, policy string) (*corev1.Pod, error) {
 	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("1Mi")}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "bucket-access-check-", Labels: map[string]string{v1alpha1.LabelPolicy: policy}},
@@ -111,5 +114,5 @@ func (c *checker) try(ctx context.Context, policy string) (*corev1.Pod, error) {
 			}},
 		},
 	}
-	return c.client.CoreV1().Pods(c.namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	return i.Client.CoreV1().Pods(i.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 }
