@@ -56,28 +56,37 @@ func (*Issuer) NeedLeaderElection() bool { return false }
 func (i *Issuer) refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, issuerRetry)
 	defer cancel()
-	body, err := i.Client.Get().AbsPath("/.well-known/openid-configuration").DoRaw(ctx)
+	issuer, err := ReadIssuer(ctx, i.Client)
 	if err != nil {
-		return fmt.Errorf("/.well-known/openid-configuration: %w", err)
+		return err
 	}
-	var document struct {
-		Issuer string `json:"issuer"`
-	}
-	if err := json.Unmarshal(body, &document); err != nil {
-		return fmt.Errorf("/.well-known/openid-configuration: %w", err)
-	}
-	if document.Issuer == "" {
-		return errors.New("/.well-known/openid-configuration names no issuer")
-	}
-	if i.Cluster.Facts().Issuer == document.Issuer {
+	if i.Cluster.Facts().Issuer == issuer {
 		return nil
 	}
-	next := decide.Cluster{Issuer: document.Issuer, Region: i.Region}
+	next := decide.Cluster{Issuer: issuer, Region: i.Region}
 	if next.Region == "" {
-		next.Region = iam.RegionOfIssuer(document.Issuer)
+		next.Region = iam.RegionOfIssuer(issuer)
 	}
 	i.Cluster.facts.Store(&next)
 	i.Log.Info("The cluster's token issuer is known", "issuer", next.Issuer, "region", next.Region)
 	i.Changed()
 	return nil
+}
+
+// ReadIssuer asks the API server for the issuer of its tokens.
+func ReadIssuer(ctx context.Context, from rest.Interface) (string, error) {
+	body, err := from.Get().AbsPath("/.well-known/openid-configuration").DoRaw(ctx)
+	if err != nil {
+		return "", fmt.Errorf("/.well-known/openid-configuration: %w", err)
+	}
+	var document struct {
+		Issuer string `json:"issuer"`
+	}
+	if err := json.Unmarshal(body, &document); err != nil {
+		return "", fmt.Errorf("/.well-known/openid-configuration: %w", err)
+	}
+	if document.Issuer == "" {
+		return "", errors.New("/.well-known/openid-configuration names no issuer")
+	}
+	return document.Issuer, nil
 }

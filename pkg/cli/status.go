@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
+	"github.com/bucket-access/bucket-access-webhook/pkg/status"
+)
+
+// statusOptions are the flags of status.
+type statusOptions struct {
+	place
+
+	all, watch      bool
+	whoCan, whatCan string
+	output          string
+	interval        time.Duration
+}
+
+const statusExample = `  kubectl bucket-access status -A                      # all policies and Pods of the cluster
+  kubectl bucket-access status orders -A -o wide       # one, with region, role and subjects
+  kubectl bucket-access status --who-can orders-data   # who reads the bucket, or may
+  kubectl bucket-access status --what-can default/api-sa`
+
+func newStatus(e *environment) *cobra.Command {
+	o := &statusOptions{}
+	command := &cobra.Command{
+		Use: "status [POLICY]", Short: "List who can read what, and Pods that are not as their policy says",
+		Example: statusExample, Args: cobra.MaximumNArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			if err := o.check(args); err != nil {
+				return err
+			}
+			return e.status(command.Context(), o, args)
+		},
+	}
+	f := command.Flags()
+	o.bind(f)
+	f.BoolVarP(&o.all, "all-namespaces", "A", false, "count ServiceAccounts and Pods of all namespaces")
+	f.StringVar(&o.whoCan, "who-can", "", "name of a bucket: list the ServiceAccounts of all namespaces that can read it")
+	f.StringVar(&o.whatCan, "what-can", "", "namespace/name of a ServiceAccount: list the buckets that it can read")
+	f.StringVarP(&o.output, "output", "o", "", "wide, json, yaml or csv; empty is a table")
+	f.BoolVarP(&o.watch, "watch", "w", false, "read again at the interval, and print what has changed")
+	f.DurationVar(&o.interval, "interval", 5*time.Second, "time between two reads of --watch, at least a second")
+	return command
+}
+
+func (o *statusOptions) check(args []string) error {
+	namespace, name, both := strings.Cut(o.whatCan, "/")
+	switch {
+	case !slices.Contains([]string{"", "wide", "json", "yaml", "csv"}, o.output):
+		return fmt.Errorf("--output %q is none of wide, json, yaml and csv", o.output)
+	case o.whatCan != "" && (!both || namespace == "" || name == "" || strings.Contains(name, "/")):
+		return fmt.Errorf("--what-can %q is no namespace/name, like default/api-sa", o.whatCan)
+	case o.whatCan != "" && o.whoCan != "":
+		return fmt.Errorf("--who-can and --what-can are two questions: ask one")
+	case (o.whatCan != "" || o.whoCan != "") && len(args) > 0:
+		return fmt.Errorf("--who-can and --what-can look at all policies: leave %q out", args[0])
+	case o.interval < time.Second:
+		return fmt.Errorf("--interval %s is less than a second", o.interval)
+	}
+	return nil
+}
+
+// status prints once, or until it is interrupted.
+func (e *environment) status(ctx context.Context, o *statusOptions, args []string) error {
+	c, err := e.connect()
+	if err != nil {
+		return err
+	}
+	source := &status.Source{Client: c.client, REST: c.clients.Discovery().RESTClient(), Own: o.own, Configuration: o.configuration, Namespace: c.namespace}
+	if namespace, _, both := strings.Cut(o.whatCan, "/"); both {
+		source.Namespace = namespace
+	} else if o.all || o.whoCan != "" {
+		source.Namespace = ""
+	}
+	screen, before := newScreen(e.Out), ""
+	for {
+		facts, err := source.Read(ctx)
+		if err != nil {
+			return o.explain(err)
+		}
+		var b strings.Builder
+		drawn := *screen
+		drawn.Writer = &b
+		if err := o.print(&drawn, facts, args); err != nil {
+			return err
+		}
+		if text := b.String(); text != before {
+			if before != "" && screen.terminal() {
+				fmt.Fprint(screen, "\x1b[H\x1b[2J") // like watch(1)
+			}
+			fmt.Fprint(screen, text)
+			before = text
+		}
+		if !o.watch {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(o.interval):
+		}
+	}
+}
+
+func (o *statusOptions) print(s *screen, facts *status.Facts, args []string) error {
+	if o.whoCan != "" || o.whatCan != "" {
+		return o.printAccess(s, facts)
+	}
+	report := status.Make(facts)
+	if len(args) > 0 {
+		i := slices.IndexFunc(report.Policies, func(p status.Policy) bool { return p.Name == args[0] })
+		if i < 0 {
+			return fmt.Errorf("no policy %q in namespace %s", args[0], o.own)
+		}
+		report.Policies, report.Problems = report.Policies[i:i+1], nil
+	}
+	switch o.output {
+	case "json", "yaml":
+		return printObject(s, o.output, report)
+	case "csv":
+		return printCSV(s, policyTable(report, true))
+	}
+	policyTable(report, o.output == "wide").print(s)
+	printHints(s, report)
+	return nil
+}
+
+func (o *statusOptions) printAccess(s *screen, facts *status.Facts) error {
+	list := facts.Accesses(func(p *policy.Policy, account string) bool {
+		if o.whoCan != "" {
+			return p.Bucket == o.whoCan
+		}
+		return account == o.whatCan
+	})
+	switch o.output {
+	case "json", "yaml":
+		return printObject(s, o.output, map[string]any{"accesses": list, "unread": facts.Unread})
+	case "csv":
+		return printCSV(s, accessTable(list, true))
+	}
+	if len(list) == 0 {
+		asked := "nobody can read the bucket " + o.whoCan
+		if o.whatCan != "" {
+			asked = "the ServiceAccount " + o.whatCan + " can read no bucket"
+		}
+		fmt.Fprintln(s, s.wrap("By the policies in namespace "+o.own+", "+asked+".", 0))
+	} else {
+		accessTable(list, o.output == "wide").print(s)
+	}
+	printUnread(s, facts.Unread)
+	return nil
+}
