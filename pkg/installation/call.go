@@ -32,9 +32,13 @@ func (i *Installation) Call(ctx context.Context) Finding {
 		f.Why, f.Fix = "the webhook answered, but not to what was asked: "+err.Error(), "see that the replicas and this check are of one version; "+i.lookAtReplicas()
 	default:
 		f.Why, f.Fix = i.unanswered(err)
+		f.Unclear = strings.HasPrefix(f.Why, somethingElse)
 	}
 	return f
 }
+
+// somethingElse begins what is said of an error that is not about the webhook.
+const somethingElse = "something else stands in the way: "
 
 // Policy has a Pod ask for a policy: it is injected, or refused as one that the policy
 // does not list, which only a policy that is in force can tell.
@@ -80,7 +84,7 @@ func (i *Installation) unanswered(err error) (why, fix string) {
 	case apierrors.IsNotFound(err):
 		return said, "give --namespace (tests.namespace of the chart) a namespace that exists"
 	}
-	return "something else stands in the way: " + said, "the message names what refuses the Pod before the webhook is asked; try another --namespace"
+	return somethingElse + said, "the message names what refuses the Pod before the webhook is asked; try another --namespace"
 }
 
 func (i *Installation) lookAtReplicas() string {

@@ -38,7 +38,12 @@ type Finding struct {
 	What, Why, Fix string
 	// Err is the API server's, where it could not be looked at.
 	Err error
+	// Unclear says that the webhook may be well: something else has answered.
+	Unclear bool
 }
+
+// Service is the name of the webhook's Service and Deployment.
+const Service = "bucket-access-webhook"
 
 // Failed says that something is wrong.
 func (f Finding) Failed() bool { return f.Why != "" }

@@ -1,0 +1,409 @@
+package suite
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	registrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
+	"github.com/bucket-access/bucket-access-webhook/pkg/doctor"
+)
+
+// patient is what doctor looks at, in a lab.
+type patient struct {
+	*lab.Lab
+	kubeconfig string
+	namespace  string
+	env        []string
+	restarts   int
+}
+
+// examine runs the built doctor and returns what it found, also as a person reads it.
+func (p *patient) examine(t *testing.T, args ...string) (*doctor.Report, string) {
+	t.Helper()
+	args = append([]string{"doctor", "-n", p.namespace}, args...)
+	said := bucketAccess(t, p.kubeconfig, p.env, append(args, "-o", "json")...)
+	var report doctor.Report
+	if err := json.Unmarshal([]byte(said.stdout), &report); err != nil {
+		t.Fatalf("exit code %d, %v: %s%s", said.code, err, said.stdout, said.stderr)
+	}
+	if want := map[bool]int{true: 0, false: 1}[report.Healthy]; said.code != want {
+		t.Errorf("exit code %d, want %d", said.code, want)
+	}
+	shown := bucketAccess(t, p.kubeconfig, p.env, args...)
+	for _, secret := range []string{"eyJ", "AKIASECRETVALUE", "account-b-root"} {
+		if strings.Contains(said.stdout+said.stderr+shown.stdout+shown.stderr, secret) {
+			t.Errorf("doctor shows %q", secret)
+		}
+	}
+	return &report, shown.stdout + shown.stderr
+}
+
+// find is the check of a name.
+func find(t *testing.T, report *doctor.Report, id string) doctor.Check {
+	t.Helper()
+	for _, check := range report.Checks {
+		if check.ID == id {
+			return check
+		}
+	}
+	t.Fatalf("no check %q", id)
+	return doctor.Check{}
+}
+
+// firstRed is the first check that is neither OK nor skipped.
+func firstRed(report *doctor.Report) doctor.Check {
+	for _, check := range report.Checks {
+		if check.State == doctor.Fail || check.State == doctor.Warn {
+			return check
+		}
+	}
+	return doctor.Check{}
+}
+
+// run runs a printed command as a person who copies it does; editor is what they do in
+// kubectl edit, as a sed script.
+func (p *patient) run(t *testing.T, command, editor string) {
+	t.Helper()
+	directory := t.TempDir()
+	for link, to := range map[string]string{
+		"kubectl": filepath.Join(p.Repository, "bin", "kube", "kubectl"), "kubectl-bucket_access": filepath.Join(p.Repository, "bin", "kubectl-bucket_access"),
+	} {
+		must(t, os.Symlink(to, filepath.Join(directory, link)))
+	}
+	shell := exec.CommandContext(testContext(t), "bash", "-o", "pipefail", "-ec", command)
+	shell.Env = append(append(os.Environ(), "PATH="+directory+":"+os.Getenv("PATH"), "KUBECONFIG="+p.Kubeconfig, "KUBE_EDITOR=sed -i -e '"+editor+"'"), p.env...)
+	if said, err := shell.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", command, err, said)
+	}
+}
+
+// brokenLink is one fault: which check names it, by which words, and that what is
+// printed mends it.
+type brokenLink struct {
+	name    string
+	inflict func(t *testing.T, p *patient) (target []string)
+	check   string
+	state   doctor.State
+	why     string // in the check's why
+	editor  string // a sed script, where the command is kubectl edit
+	mend    func(t *testing.T, p *patient)
+	then    func(t *testing.T, p *patient) // after the command, before the second look
+	// notes that no command mends it and the sentence must do.
+	sentence string
+}
+
+func (f *brokenLink) play(t *testing.T, p *patient) {
+	t.Helper()
+	target := f.inflict(t, p)
+	var report *doctor.Report
+	var shown string
+	var found doctor.Check
+	eventually(t, "check "+f.check+" is "+string(f.state), func() bool {
+		report, shown = p.examine(t, target...)
+		found = find(t, report, f.check)
+		return found.State == f.state
+	})
+	t.Logf("%s", shown)
+	if red := firstRed(report); red.ID != f.check {
+		t.Errorf("the first red link is %s: %s", red.ID, red.Why)
+	}
+	if !strings.Contains(found.Why, f.why) {
+		t.Errorf("%q is not in why: %s", f.why, found.Why)
+	}
+	if !strings.Contains(strings.Join(strings.Fields(shown), " "), strings.Join(strings.Fields(found.Why), " ")) {
+		t.Errorf("the table does not say why")
+	}
+	switch {
+	case f.mend != nil:
+		if !strings.Contains(found.Fix, f.sentence) || found.Fix == "" {
+			t.Errorf("what to do: %q, want %q", found.Fix, f.sentence)
+		}
+		f.mend(t, p)
+	case found.Command == "":
+		t.Fatalf("no command mends it: %+v", found)
+	default:
+		p.run(t, found.Command, f.editor)
+	}
+	if f.then != nil {
+		f.then(t, p)
+	}
+	eventually(t, "check "+f.check+" is green", func() bool {
+		report, shown = p.examine(t, target...)
+		found = find(t, report, f.check)
+		return found.State == doctor.OK
+	})
+}
+
+// patientLab is a lab of its own with two replicas, a policy "orders" and an injected Pod "app".
+func patientLab(t *testing.T) *patient {
+	t.Helper()
+	l, err := start("default")
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Stop()) })
+	p := &patient{Lab: l, kubeconfig: l.Kubeconfig, namespace: newNamespace(t, l, nil, "api-sa")}
+	must(t, os.WriteFile(filepath.Join(l.Dir, "ca.pem"), l.Config.CAData, 0o600))
+	p.env = []string{"SSL_CERT_FILE=" + filepath.Join(l.Dir, "ca.pem")} // of the issuer, as everybody knows it
+	p.publish(t)
+	must(t, l.Client.Create(testContext(t), policyConfigMap("orders", p.document())))
+	time.Sleep(500 * time.Millisecond)
+	created(t, l, pod(p.namespace, "app", label("bucket-access.io/policy", "orders")))
+	return p
+}
+
+func (p *patient) document(more ...string) string {
+	return policyDocument(subject(p.namespace, "api-sa"), more...)
+}
+
+func (p *patient) setPolicy(t *testing.T, document string) {
+	t.Helper()
+	must(t, p.Client.Update(testContext(t), policyConfigMap("orders", document)))
+	time.Sleep(400 * time.Millisecond)
+}
+
+// bypass creates an object without our webhook, as when it was down.
+func (p *patient) bypass(t *testing.T, do func()) {
+	t.Helper()
+	ctx := testContext(t)
+	var mutating registrationv1.MutatingWebhookConfiguration
+	must(t, p.Client.Get(ctx, client.ObjectKey{Name: lab.Name}, &mutating))
+	var validating registrationv1.ValidatingWebhookConfiguration
+	must(t, p.Client.Get(ctx, client.ObjectKey{Name: lab.Name}, &validating))
+	must(t, p.Client.Delete(ctx, mutating.DeepCopy()))
+	must(t, p.Client.Delete(ctx, validating.DeepCopy()))
+	time.Sleep(1500 * time.Millisecond)
+	do()
+	mutating.ResourceVersion, validating.ResourceVersion, mutating.UID, validating.UID = "", "", "", ""
+	must(t, p.Client.Create(ctx, &mutating))
+	must(t, p.Client.Create(ctx, &validating))
+	time.Sleep(1500 * time.Millisecond)
+}
+
+// TestDoctorNamesEachBrokenLink breaks one link after the other for real, reads which
+// check names it, runs the command that is printed, and sees the check green.
+func TestDoctorNamesEachBrokenLink(t *testing.T) {
+	p := patientLab(t)
+	if report, shown := p.examine(t, "pod/app"); !report.Healthy || firstRed(report).ID != "" {
+		t.Fatalf("before anything is broken:\n%s", shown)
+	} else {
+		t.Log(shown)
+	}
+	for _, f := range clusterFaults() {
+		t.Run(f.name, func(t *testing.T) { f.play(t, p) })
+	}
+}
+
+func clusterFaults() []brokenLink {
+	asks := label("bucket-access.io/policy", "orders")
+	onPod := func(name string, edits ...func(*corev1.Pod)) func(*testing.T, *patient) []string {
+		return func(t *testing.T, p *patient) []string {
+			created(t, p.Lab, pod(p.namespace, name, edits...))
+			return []string{"pod/" + name}
+		}
+	}
+	return []brokenLink{
+		{name: "nothing asks", inflict: onPod("unlabelled"), check: "label", state: doctor.Fail, why: "carries the label bucket-access.io/policy"},
+		{name: "a Pod from before the label", inflict: func(t *testing.T, p *patient) []string { // the label is there now
+			return []string{"pod/unlabelled"}
+		}, check: "pod", state: doctor.Fail, why: "is not injected"},
+		{name: "an outdated Pod", inflict: func(t *testing.T, p *patient) []string {
+			p.setPolicy(t, p.document("prefix: new/"))
+			return []string{"pod/app"}
+		}, check: "pod", state: doctor.Fail, why: `prefix "" instead of "new/"`},
+		{name: "an invalid policy", inflict: func(t *testing.T, p *patient) []string {
+			p.bypass(t, func() { p.setPolicy(t, p.document("prefix: new/", "bukket: x")) })
+			return []string{"orders"}
+		}, check: "policies", state: doctor.Fail, why: "data[orders].bukket", editor: "/bukket/d"},
+		{name: "an unknown policy on the Namespace", inflict: func(t *testing.T, p *patient) []string {
+			ns := newNamespace(t, p.Lab, map[string]string{"bucket-access.io/policy": "ordres"})
+			return []string{"ns/" + ns}
+		}, check: "label", state: doctor.Fail, why: `names policy "ordres", which does not exist`},
+		{name: "an unknown policy on the ServiceAccount", inflict: func(t *testing.T, p *patient) []string {
+			p.bypass(t, func() {
+				must(t, p.Client.Create(testContext(t), labelledAccount(p.namespace, "typo", "odrers", nil)))
+			})
+			p.setPolicy(t, policyDocument(subject(p.namespace, "api-sa")+", "+subject(p.namespace, "typo"), "prefix: new/"))
+			return []string{"sa/typo"}
+		}, check: "label", state: doctor.Fail, why: `names policy "odrers", which does not exist`},
+		{name: "a subject that is not listed", inflict: func(t *testing.T, p *patient) []string {
+			p.bypass(t, func() {
+				must(t, p.Client.Create(testContext(t), labelledAccount(p.namespace, "worker", "orders", nil)))
+			})
+			return []string{"sa/worker"}
+		}, check: "label", state: doctor.Fail, why: `policy "orders" does not list`, editor: `s/serviceAccount: "typo"/serviceAccount: "worker"/`},
+		{name: "another issuer in the policy", inflict: func(t *testing.T, p *patient) []string {
+			p.setPolicy(t, policyDocument(subject(p.namespace, "api-sa")+", "+subject(p.namespace, "worker"), "prefix: new/", "issuer: https://other.example.com"))
+			return []string{"orders"}
+		}, check: "issuer", state: doctor.Fail, why: "says https://other.example.com", editor: "/issuer:/d"},
+		{name: "another role on the ServiceAccount", inflict: func(t *testing.T, p *patient) []string {
+			p.bypass(t, func() {
+				p.kubectl(t, "-n", p.namespace, "annotate", "--overwrite", "serviceaccount", "worker", "eks.amazonaws.com/role-arn="+roleA)
+			})
+			return []string{"sa/worker"}
+		}, check: "serviceaccount", state: doctor.Fail, why: "eks.amazonaws.com/role-arn is"},
+		{name: "a ServiceAccount that is gone", inflict: func(t *testing.T, p *patient) []string {
+			created(t, p.Lab, pod(p.namespace, "orphan", asks, account("worker")))
+			p.kubectl(t, "-n", p.namespace, "delete", "serviceaccount", "worker")
+			return []string{"pod/orphan"}
+		}, check: "label", state: doctor.Fail, why: "worker does not exist"},
+		{name: "static keys from a Secret", inflict: func(t *testing.T, p *patient) []string {
+			must(t, p.Client.Create(testContext(t), &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "keys"},
+				StringData: map[string]string{"ACCESS_KEY_ID": "AKIASECRETVALUE", "OTHER": "AKIASECRETVALUE"},
+			}))
+			created(t, p.Lab, pod(p.namespace, "from-secret", asks, func(q *corev1.Pod) {
+				q.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{Prefix: "AWS_", SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}}}}
+			}))
+			return []string{"pod/from-secret"}
+		}, check: "credentials", state: doctor.Fail, why: "container app takes AWS_ACCESS_KEY_ID from secret keys (envFrom)"},
+		{name: "a profile from a ConfigMap", inflict: func(t *testing.T, p *patient) []string {
+			must(t, p.Client.Create(testContext(t), &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "settings"}, Data: map[string]string{"AWS_PROFILE": "AKIASECRETVALUE"},
+			}))
+			created(t, p.Lab, pod(p.namespace, "from-configmap", asks, func(q *corev1.Pod) {
+				q.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}
+			}))
+			return []string{"pod/from-configmap"}
+		}, check: "credentials", state: doctor.Fail, why: "container app takes AWS_PROFILE from configmap settings (envFrom)"},
+		{name: "a Pod that declines", inflict: onPod("declines", label("bucket-access.io/policy", "none")), check: "label", state: doctor.Warn, why: "declines access"},
+		{name: "static keys that the policy only warns of", inflict: func(t *testing.T, p *patient) []string {
+			p.setPolicy(t, p.document("prefix: new/", "staticCredentials: Warn"))
+			created(t, p.Lab, pod(p.namespace, "static", asks, env("AWS_SECRET_ACCESS_KEY", "AKIASECRETVALUE")))
+			return []string{"pod/static"}
+		}, check: "credentials", state: doctor.Fail, why: "container app sets AWS_SECRET_ACCESS_KEY", sentence: "make the Pod anew", mend: func(t *testing.T, p *patient) {
+			p.kubectl(t, "-n", p.namespace, "delete", "pod", "static", "--force")
+			created(t, p.Lab, pod(p.namespace, "static", asks))
+		}},
+		{name: "a Pod whose access was revoked", inflict: func(t *testing.T, p *patient) []string {
+			p.setPolicy(t, policyDocument(subject(p.namespace, "api-sa")+", "+subject(p.namespace, "former"), "prefix: new/"))
+			p.kubectl(t, "-n", p.namespace, "create", "serviceaccount", "former")
+			created(t, p.Lab, pod(p.namespace, "former", asks, account("former")))
+			p.kubectl(t, "-n", p.namespace, "delete", "pod", "orphan", "--force")
+			p.setPolicy(t, p.document("prefix: new/"))
+			return []string{"orders"}
+		}, check: "pods", state: doctor.Fail, why: "1 revoked; the first are of pod/former", sentence: "make them anew", mend: func(t *testing.T, p *patient) {
+			p.kubectl(t, "-n", p.namespace, "delete", "pod", "former", "--force") // made anew it is refused, which is meant
+		}},
+		{name: "an issuer that nobody can read", inflict: func(t *testing.T, p *patient) []string {
+			p.kubectl(t, "delete", "clusterrolebinding", "publish-issuer")
+			return []string{"pod/app"}
+		}, check: "issuer", state: doctor.Warn, why: "can't be read from here", sentence: "publish the issuer's documents", mend: func(t *testing.T, p *patient) { p.publish(t) }},
+		{name: "our entries are not called again", inflict: func(t *testing.T, p *patient) []string {
+			p.kubectl(t, "patch", "mutatingwebhookconfiguration", lab.Name, "--type=json", "-p", `[{"op":"replace","path":"/webhooks/1/reinvocationPolicy","value":"Never"}]`)
+			return nil
+		}, check: "order", state: doctor.Warn, why: "namespaced-pods.bucket-access.io is not called again"},
+		{name: "EKS's webhook is not called again", inflict: func(t *testing.T, p *patient) []string {
+			none := registrationv1.SideEffectClassNone
+			must(t, p.Client.Create(testContext(t), &registrationv1.MutatingWebhookConfiguration{
+				ObjectMeta: metav1.ObjectMeta{Name: "pod-identity-webhook"}, Webhooks: []registrationv1.MutatingWebhook{{
+					Name: "iam-for-pods.amazonaws.com", SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, FailurePolicy: ptr.To(registrationv1.Ignore),
+					ClientConfig: registrationv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:23443/mutate")},
+				}},
+			}))
+			return nil
+		}, check: "order", state: doctor.Warn, why: "EKS's own webhook is not called again"},
+		{name: "a backstop is gone", inflict: func(t *testing.T, p *patient) []string {
+			p.kubectl(t, "delete", "validatingadmissionpolicybinding", lab.Name+"-pods")
+			return nil
+		}, check: "backstops", state: doctor.Warn, why: "does not exist", sentence: "install the chart or the manifests again", mend: reinstall},
+		{name: "an entry is gone", inflict: func(t *testing.T, p *patient) []string {
+			p.kubectl(t, "patch", "mutatingwebhookconfiguration", lab.Name, "--type=json", "-p", `[{"op":"remove","path":"/webhooks/2"}]`)
+			return nil
+		}, check: "configuration", state: doctor.Fail, why: "lacks the entries serviceaccount-pods", sentence: "install the chart or the manifests again", mend: reinstall},
+		{name: "the validating configuration is gone", inflict: func(t *testing.T, p *patient) []string {
+			p.kubectl(t, "delete", "validatingwebhookconfiguration", lab.Name)
+			return nil
+		}, check: "configuration", state: doctor.Fail, why: "no policy is judged", sentence: "install the chart or the manifests again", mend: reinstall},
+		{name: "the mutating configuration is gone", inflict: func(t *testing.T, p *patient) []string {
+			p.kubectl(t, "delete", "mutatingwebhookconfiguration", lab.Name)
+			return []string{"pod/app"}
+		}, check: "configuration", state: doctor.Fail, why: "no Pod is sent", sentence: "install the chart or the manifests again", mend: reinstall},
+		{name: "another server answers", inflict: func(t *testing.T, p *patient) []string {
+			p.kubeconfig = filepath.Join(p.Dir, "nowhere")
+			_, err := p.WriteKubeconfig("nowhere", "https://127.0.0.1:1")
+			must(t, err)
+			return nil
+		}, check: "server", state: doctor.Fail, why: "does not answer", sentence: "see the kubeconfig", mend: func(_ *testing.T, p *patient) { p.kubeconfig = p.Kubeconfig }},
+		{name: "the bundle is of another CA", inflict: func(t *testing.T, p *patient) []string {
+			// Who writes the bundle may not any more.
+			p.kubectl(t, "delete", "clusterrolebinding", lab.Name)
+			pair, err := lab.ServingPair()
+			must(t, err)
+			p.setBundle(t, pair["ca.crt"])
+			return []string{"pod/app"}
+		}, check: "call", state: doctor.Fail, why: "does not trust the webhook's certificate", sentence: "see who writes it", mend: reinstall, then: func(t *testing.T, p *patient) { p.restart(t) }},
+		{name: "no replica", inflict: func(t *testing.T, p *patient) []string {
+			p.stopReplicas()
+			return []string{"pod/app"}
+		}, check: "replicas", state: doctor.Fail, why: "no replica is ready", sentence: "see why", mend: func(t *testing.T, p *patient) { p.restart(t) }},
+		{name: "scaled to nothing", inflict: func(t *testing.T, p *patient) []string {
+			p.stopReplicas()
+			p.kubectl(t, "-n", lab.Namespace, "scale", "deployment", lab.Name, "--replicas=0")
+			return nil
+		}, check: "replicas", state: doctor.Fail, why: "scaled to 0", then: func(t *testing.T, p *patient) { p.restart(t) }},
+		{name: "no bundle", inflict: func(t *testing.T, p *patient) []string {
+			p.stopReplicas()
+			p.setBundle(t, nil)
+			return nil
+		}, check: "configuration", state: doctor.Fail, why: "no caBundle in", sentence: "see who writes it", mend: func(t *testing.T, p *patient) { p.restart(t) }},
+	}
+}
+
+func reinstall(t *testing.T, p *patient) { p.kubectl(t, "apply", "-k", "manifests/default") }
+
+func (p *patient) kubectl(t *testing.T, args ...string) {
+	t.Helper()
+	if _, said, err := p.Kubectl(testContext(t), "", args...); err != nil {
+		t.Fatalf("kubectl %s: %s", strings.Join(args, " "), said)
+	}
+}
+
+func (p *patient) publish(t *testing.T) {
+	t.Helper()
+	p.kubectl(t, "create", "clusterrolebinding", "publish-issuer", "--clusterrole=system:service-account-issuer-discovery", "--group=system:unauthenticated")
+}
+
+func (p *patient) stopReplicas() {
+	for _, r := range p.Replicas() {
+		r.Kill()
+	}
+}
+
+// restart replaces all replicas, as kubectl rollout restart does.
+func (p *patient) restart(t *testing.T) {
+	t.Helper()
+	p.stopReplicas()
+	p.restarts++
+	for _, name := range []string{"a", "b"} {
+		_, err := p.StartReplica(testContext(t), fmt.Sprintf("replica-%s%d", name, p.restarts))
+		must(t, err)
+	}
+}
+
+// setBundle gives another CA to all entries, or none.
+func (p *patient) setBundle(t *testing.T, bundle []byte) {
+	t.Helper()
+	var mutating registrationv1.MutatingWebhookConfiguration
+	must(t, p.Client.Get(testContext(t), client.ObjectKey{Name: lab.Name}, &mutating))
+	for i := range mutating.Webhooks {
+		mutating.Webhooks[i].ClientConfig.CABundle = bundle
+	}
+	var validating registrationv1.ValidatingWebhookConfiguration
+	must(t, p.Client.Get(testContext(t), client.ObjectKey{Name: lab.Name}, &validating))
+	for i := range validating.Webhooks {
+		validating.Webhooks[i].ClientConfig.CABundle = bundle
+	}
+	must(t, p.Client.Update(testContext(t), &mutating))
+	must(t, p.Client.Update(testContext(t), &validating))
+}

@@ -1,0 +1,112 @@
+package doctor
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
+	"github.com/bucket-access/bucket-access-webhook/pkg/installation"
+	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
+	"github.com/bucket-access/bucket-access-webhook/pkg/status"
+)
+
+// Doctor looks at one target.
+type Doctor struct {
+	Client  client.Client
+	Clients kubernetes.Interface
+	// Own is the webhook's own namespace, Configuration the name of its webhook configurations.
+	Own, Configuration string
+	Target             Target
+	// Version is the plugin's.
+	Version string
+	// Live lets it ask for a token and AWS for access.
+	Live bool
+	// Key is an object that a live check reads; empty is the policy's probe key, else the first listed.
+	Key string
+	// HTTP reads the issuer's documents as everybody does; nil is a client of its own.
+	HTTP *http.Client
+
+	installation *installation.Installation
+	facts        *status.Facts
+	pod          *corev1.Pod
+	account      inject.ServiceAccountView
+	policy       *policy.Policy // that counts for the target
+	live         session
+}
+
+// step is one check.
+type step struct {
+	id, title string
+	run       func(context.Context) result
+}
+
+// patience bounds one check: something that hangs is no answer.
+const patience = 40 * time.Second
+
+// Steps are the checks of a target, in the order in which one rests on another.
+func (d *Doctor) steps() []step {
+	all := []step{
+		{"server", "The API server answers and is new enough", d.server},
+		{"configuration", "The webhook configurations are there and complete", d.configurations},
+		{"replicas", "Replicas of the webhook are ready", d.replicas},
+		{"call", "The API server calls the webhook and trusts its certificate", d.call},
+		{"backstops", "Pods can't go past the webhook", d.backstops},
+		{"order", "Other webhooks do not undo it", d.order},
+		{"policies", "Policies are valid", d.policies},
+	}
+	switch d.Target.Kind {
+	case Pod:
+		all = append(all, step{"label", "A label asks for a policy that applies", d.label},
+			step{"serviceaccount", "The ServiceAccount is as the policy says", d.serviceAccount},
+			step{"pod", "The Pod is injected and up to date", d.onePod},
+			step{"credentials", "No static credentials are in the way", d.credentials})
+	case ServiceAccount:
+		all = append(all, step{"label", "A label asks for a policy that applies", d.label},
+			step{"serviceaccount", "The ServiceAccount is as the policy says", d.serviceAccount},
+			step{"pods", "Its Pods are injected and up to date", d.pods})
+	case Namespace:
+		all = append(all, step{"label", "The Namespace's label is of a policy", d.namespaceLabel},
+			step{"pods", "Its Pods are injected and up to date", d.pods})
+	case Policy, Everything:
+		all = append(all, step{"pods", "Pods are injected and up to date", d.pods})
+	}
+	all = append(all, step{"issuer", "The cluster's token issuer is the policy's, and can be reached", d.issuer})
+	return append(all, d.liveSteps()...)
+}
+
+// Examine walks the chain. After a check that failed no other is made: what rests on a
+// broken link says nothing.
+func (d *Doctor) Examine(ctx context.Context) *Report {
+	d.installation = &installation.Installation{Client: d.Clients, Namespace: d.tried(), Configuration: d.Configuration}
+	report := &Report{Target: d.Target.String(), Healthy: true}
+	broken := ""
+	for _, s := range d.steps() {
+		check := result{State: Skipped, Why: notLooked + broken + " failed"}
+		if broken == "" {
+			limited, cancel := context.WithTimeout(ctx, patience)
+			check = s.run(limited)
+			cancel()
+		}
+		check.ID, check.Title = s.id, s.title
+		if check.State == Fail {
+			broken, report.Healthy = s.id, false
+		}
+		report.Checks = append(report.Checks, check)
+	}
+	return report
+}
+
+// expected is what the policy wants of a token.
+func (d *Doctor) expected() diagnosis.Expect {
+	expect := diagnosis.Expect{Issuer: d.policy.Issuer, Audience: d.policy.Audience}
+	if expect.Issuer == "" {
+		expect.Issuer = d.facts.Cluster.Issuer
+	}
+	return expect
+}

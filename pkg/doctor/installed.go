@@ -1,0 +1,182 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/installation"
+)
+
+// oldestMinor is that of the first Kubernetes with matchConditions and ValidatingAdmissionPolicies.
+const oldestMinor = 30
+
+func (d *Doctor) server(context.Context) result {
+	version, err := d.Clients.Discovery().ServerVersion()
+	if err != nil {
+		return failed("the API server does not answer: "+err.Error(), "see the kubeconfig's context, its credentials, and the way to the cluster", "kubectl cluster-info")
+	}
+	minor, err := strconv.Atoi(strings.TrimRight(version.Minor, "+"))
+	if err == nil && version.Major == "1" && minor < oldestMinor {
+		return failed("the API server is Kubernetes "+version.GitVersion+", the webhook needs 1.30 or newer", "upgrade the cluster", "")
+	}
+	return fine("Kubernetes %s; plugin %s", version.GitVersion, d.Version)
+}
+
+// configurations holds them against what is installed.
+func (d *Doctor) configurations(ctx context.Context) result {
+	mutating := d.installation.Mutating(ctx)
+	if mutating.Failed() {
+		return d.finding(mutating, "get mutatingwebhookconfigurations/"+d.Configuration)
+	}
+	var found admissionv1.MutatingWebhookConfiguration
+	if err := d.Client.Get(ctx, client.ObjectKey{Name: d.Configuration}, &found); err != nil {
+		return unread(err, "get mutatingwebhookconfigurations/"+d.Configuration)
+	}
+	var missing []string
+	for _, entry := range admission.Entries() {
+		has := func(w admissionv1.MutatingWebhook) bool { return w.Name == string(entry)+"."+v1alpha1.Group }
+		if entry != admission.Policies && !slices.ContainsFunc(found.Webhooks, has) {
+			missing = append(missing, string(entry))
+		}
+	}
+	if len(missing) > 0 {
+		return failed("MutatingWebhookConfiguration "+d.Configuration+" lacks the entries "+strings.Join(missing, ", "), "install the chart or the manifests again", "")
+	}
+	if validating := d.installation.Validating(ctx); validating.Failed() {
+		return d.finding(validating, "get validatingwebhookconfigurations/"+d.Configuration)
+	}
+	return fine("%d entries for Pods and ServiceAccounts, and the one for policies, all with a caBundle", len(found.Webhooks))
+}
+
+// finding is what an installation's check says.
+func (d *Doctor) finding(f installation.Finding, right string) result {
+	if apierrors.IsForbidden(f.Err) || apierrors.IsUnauthorized(f.Err) {
+		return unread(f.Err, right)
+	}
+	return failed(f.What+": "+f.Why, f.Fix, "")
+}
+
+// replicas counts the endpoints that the API server may call.
+func (d *Doctor) replicas(ctx context.Context) result {
+	var slices discoveryv1.EndpointSliceList
+	err := d.Client.List(ctx, &slices, client.InNamespace(d.Own), client.MatchingLabels{discoveryv1.LabelServiceName: installation.Service})
+	if err != nil {
+		return unread(err, "list endpointslices in namespace "+d.Own)
+	}
+	ready, known := 0, 0
+	for i := range slices.Items {
+		for _, endpoint := range slices.Items[i].Endpoints {
+			known++
+			if ptr.Deref(endpoint.Conditions.Ready, true) {
+				ready++
+			}
+		}
+	}
+	var deployment appsv1.Deployment
+	scale := ""
+	if d.Client.Get(ctx, client.ObjectKey{Namespace: d.Own, Name: installation.Service}, &deployment) == nil {
+		if wanted := int(ptr.Deref(deployment.Spec.Replicas, 1)); wanted > 0 {
+			known = max(known, wanted)
+		} else {
+			scale = "kubectl -n " + d.Own + " scale deployment " + installation.Service + " --replicas=2"
+		}
+	}
+	look := "kubectl -n " + d.Own + " get pods,events,endpointslices"
+	switch {
+	case ready == 0 && scale != "":
+		return failed("no replica is ready: the Deployment is scaled to 0", "scale it up", scale)
+	case ready == 0:
+		return failed("no replica is ready, so labelled Pods are refused", "see why: its Pods, their Events and logs", look)
+	case ready < known:
+		return warned(fmt.Sprintf("%d of %d replicas are ready", ready, known), "see what keeps the others from it", look)
+	}
+	return fine("%d ready", ready)
+}
+
+// tried is the namespace in which a Pod is tried.
+func (d *Doctor) tried() string {
+	namespace := d.Target.Namespace
+	if namespace == "" || slices.Contains([]string{metav1.NamespaceSystem, "kube-node-lease", d.Own}, namespace) {
+		return metav1.NamespaceDefault
+	}
+	return namespace
+}
+
+// call has the API server itself judge the certificate that is served, by the caBundle.
+func (d *Doctor) call(ctx context.Context) result {
+	f := d.installation.Call(ctx)
+	switch {
+	case !f.Failed():
+		return fine("a Pod of namespace %s, tried by dry run, was sent and answered", d.tried())
+	case apierrors.IsForbidden(f.Err) && strings.Contains(f.Err.Error(), "cannot create resource"):
+		return skipped("no right to create pods in namespace %s (by server-side dry run; nothing is stored)", d.tried())
+	case f.Unclear:
+		return warned(f.Why, f.Fix, "")
+	}
+	return failed(f.Why, f.Fix, "")
+}
+
+func (d *Doctor) backstops(ctx context.Context) result {
+	for _, suffix := range installation.Backstops() {
+		f := d.installation.Backstop(ctx, d.Configuration+"-"+suffix)
+		switch {
+		case apierrors.IsForbidden(f.Err):
+			return unread(f.Err, "get validatingadmissionpolicies and validatingadmissionpolicybindings")
+		case f.Failed():
+			return warned(f.What+": "+f.Why, "install the chart or the manifests again, with backstops.enabled", "")
+		}
+	}
+	return fine("%d ValidatingAdmissionPolicies refuse what was not injected", len(installation.Backstops()))
+}
+
+// eksWebhook is the name of EKS's own configuration, on every EKS cluster.
+const eksWebhook = "pod-identity-webhook"
+
+// order looks at EKS's own webhook beside ours, and that both are called again after
+// others have changed a Pod.
+func (d *Doctor) order(ctx context.Context) result {
+	var ours, eks admissionv1.MutatingWebhookConfiguration
+	if err := d.Client.Get(ctx, client.ObjectKey{Name: d.Configuration}, &ours); err != nil {
+		return unread(err, "get mutatingwebhookconfigurations/"+d.Configuration)
+	}
+	for i := range ours.Webhooks {
+		if w := &ours.Webhooks[i]; ptr.Deref(w.ReinvocationPolicy, admissionv1.NeverReinvocationPolicy) != admissionv1.IfNeededReinvocationPolicy {
+			return warned("the entry "+w.Name+" is not called again for containers that later webhooks add",
+				"set its reinvocationPolicy to IfNeeded", reinvoke(d.Configuration, i))
+		}
+	}
+	switch err := d.Client.Get(ctx, client.ObjectKey{Name: eksWebhook}, &eks); {
+	case apierrors.IsNotFound(err):
+		return fine("called again where needed; EKS's own webhook (%s) is not here", eksWebhook)
+	case err != nil:
+		return unread(err, "get mutatingwebhookconfigurations/"+eksWebhook)
+	case d.Configuration > eksWebhook:
+		return warned(d.Configuration+" sorts behind "+eksWebhook+", so EKS's own webhook runs first; the result is the same",
+			"name the configuration so that it sorts before", "")
+	}
+	for i := range eks.Webhooks {
+		if ptr.Deref(eks.Webhooks[i].ReinvocationPolicy, admissionv1.NeverReinvocationPolicy) != admissionv1.IfNeededReinvocationPolicy {
+			return warned("EKS's own webhook is not called again for containers that later webhooks add; ours is, and gives them all",
+				"nothing must be done; EKS manages that configuration", reinvoke(eksWebhook, i))
+		}
+	}
+	return fine("ours runs before EKS's own (%s), and both again where needed", eksWebhook)
+}
+
+func reinvoke(configuration string, i int) string {
+	return fmt.Sprintf(`kubectl patch mutatingwebhookconfiguration %s --type=json -p '[{"op":"add","path":"/webhooks/%d/reinvocationPolicy","value":"IfNeeded"}]'`,
+		configuration, i)
+}

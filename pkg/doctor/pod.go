@@ -1,0 +1,166 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
+	"github.com/bucket-access/bucket-access-webhook/pkg/status"
+)
+
+// onePod holds the Pod against what the webhook would make of it now.
+func (d *Doctor) onePod(context.Context) result {
+	if d.policy == nil {
+		return skipped("no policy applies")
+	}
+	kept := status.PodOf(d.pod)
+	kind, carried, verdict := d.facts.Judge(&kept)
+	restart := kept.Owner.Restart(kept.Namespace, kept.Name)
+	switch kind {
+	case status.Revoked:
+		return failed("the Pod still carries policy "+carried+", which does not list its ServiceAccount any more", "make it anew", restart)
+	case status.Outdated:
+		return failed("the Pod carries "+d.difference(carried)+"; a running Pod is never changed", "make it anew", restart)
+	case status.Current:
+		return fine("it carries policy %s, as it is now", carried)
+	default:
+	}
+	document, err := json.Marshal(d.pod)
+	if err != nil {
+		return failed("the Pod can't be judged: "+err.Error(), "report it as a bug", "")
+	}
+	view, err := admission.ReadPod(document)
+	if err != nil {
+		return failed("the Pod can't be judged: "+err.Error(), "report it as a bug", "")
+	}
+	outcome := inject.Pod(view, verdict, inject.Surroundings{ServiceAccount: d.account, Cluster: d.facts.Cluster, EKSAudience: v1alpha1.DefaultAudience})
+	if outcome.Policy == nil { // made anew, it would be refused or left alone
+		return failed(strings.TrimPrefix(outcome.Message, "bucket-access: "), "change "+kept.Owner.String()+" as the sentence says",
+			"kubectl -n "+kept.Namespace+" edit "+kept.Owner.String())
+	}
+	return failed("the Pod is not injected: it was made before the label, or while the webhook was not called", "make it anew", restart)
+}
+
+// difference says what of an outdated Pod is another than the policy says.
+func (d *Doctor) difference(carried string) string {
+	if carried != d.policy.Name {
+		return "policy " + carried + ", and its label says " + d.policy.Name
+	}
+	record, _ := inject.ParseStatus(d.pod.Annotations[v1alpha1.AnnotationStatus])
+	var changed []string
+	for _, field := range []struct{ name, had, has string }{
+		{"role", record.Env[v1alpha1.EnvRoleARN], d.policy.Role.String()}, {"bucket", record.Env[d.policy.Env.BucketName], d.policy.Bucket},
+		{"prefix", record.Env[d.policy.Env.BucketPrefix], d.policy.Prefix}, {"region", record.Env[v1alpha1.EnvRegion], d.policy.Region},
+		{"audience", record.Audience, d.policy.Audience},
+	} {
+		if field.had != field.has {
+			changed = append(changed, fmt.Sprintf("%s %q instead of %q", field.name, field.had, field.has))
+		}
+	}
+	if len(changed) == 0 {
+		return "an older version of policy " + carried
+	}
+	return "an older version of policy " + carried + ": " + strings.Join(changed, ", ")
+}
+
+// credentials looks for what SDKs prefer to the role, also behind envFrom, which
+// admission can't see. Of ConfigMaps and Secrets the names of keys are read, and nothing
+// else: they stand in the metadata.
+func (d *Doctor) credentials(ctx context.Context) result {
+	if d.policy == nil {
+		return skipped("no policy applies")
+	}
+	var found, hidden []string
+	command := ""
+	for _, c := range slices.Concat(d.pod.Spec.InitContainers, d.pod.Spec.Containers) {
+		for _, e := range c.Env {
+			if slices.Contains(v1alpha1.StaticCredentialEnv(), e.Name) && (e.Value != "" || e.ValueFrom != nil) {
+				found = append(found, fmt.Sprintf("container %s sets %s", c.Name, e.Name))
+			}
+		}
+		for _, from := range c.EnvFrom {
+			kind, name, keys, err := d.keys(ctx, from)
+			switch {
+			case apierrors.IsNotFound(err):
+				continue // an optional one; else the kubelet says so
+			case err != nil:
+				hidden = append(hidden, fmt.Sprintf("no right to get %ss %s, from which container %s takes variables", kind, name, c.Name))
+			}
+			for _, key := range keys {
+				if !slices.Contains(v1alpha1.StaticCredentialEnv(), from.Prefix+key) ||
+					slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == from.Prefix+key }) { // env counts before envFrom
+					continue
+				}
+				found = append(found, fmt.Sprintf("container %s takes %s from %s %s (envFrom)", c.Name, from.Prefix+key, kind, name))
+				if command == "" {
+					command = fmt.Sprintf(`kubectl -n %s patch %s %s --type=json -p '[{"op":"remove","path":"/data/%s"}]'`, d.pod.Namespace, kind, name, key)
+				}
+			}
+		}
+	}
+	kept := status.PodOf(d.pod)
+	switch {
+	case len(found) > 0:
+		if command == "" && kept.Owner.Kind != "pod" { // whose variables can't be changed
+			command = "kubectl -n " + d.pod.Namespace + " edit " + kept.Owner.String()
+		}
+		return failed(list(found)+"; AWS SDKs prefer them to the role", "remove them from there, or that source from the container, and make the Pod anew", command)
+	case len(hidden) > 0:
+		return skipped("%s", list(hidden))
+	}
+	return fine("none in env, nor in envFrom")
+}
+
+// keys are the names of the keys of a source of variables, as the API server has noted
+// them with who wrote them (managedFields): the values never leave it.
+func (d *Doctor) keys(ctx context.Context, from corev1.EnvFromSource) (kind, name string, keys []string, err error) {
+	object := &metav1.PartialObjectMetadata{}
+	switch {
+	case from.SecretRef != nil:
+		kind, name = "secret", from.SecretRef.Name
+		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	case from.ConfigMapRef != nil:
+		kind, name = "configmap", from.ConfigMapRef.Name
+		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
+	default:
+		return "", "", nil, nil
+	}
+	if err := d.Client.Get(ctx, client.ObjectKey{Namespace: d.pod.Namespace, Name: name}, object); err != nil {
+		return kind, name, nil, err
+	}
+	for _, manager := range object.ManagedFields {
+		if manager.FieldsV1 != nil {
+			keys = append(keys, fieldKeys(manager.FieldsV1.Raw)...)
+		}
+	}
+	slices.Sort(keys)
+	return kind, name, slices.Compact(keys), nil
+}
+
+// fieldKeys are the keys below data of one manager's fields.
+func fieldKeys(fields []byte) (keys []string) {
+	var owned map[string]map[string]json.RawMessage
+	decoder := json.NewDecoder(bytes.NewReader(fields))
+	if decoder.Decode(&owned) != nil {
+		return nil
+	}
+	for _, part := range []string{"f:data", "f:stringData", "f:binaryData"} {
+		for field := range owned[part] {
+			if key, is := strings.CutPrefix(field, "f:"); is {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
+}
