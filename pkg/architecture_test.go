@@ -15,11 +15,13 @@ import (
 const module = "github.com/bucket-access/bucket-access-webhook/pkg/"
 
 // order is the direction of imports: a package imports only what stands before it.
-var order = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject", "admission", "installation", "metrics", "watch", "certs", "reconcile", "reader", "status",
-	"doctor", "cli"}
+var order = []string{
+	"api/v1alpha1", "iam", "diagnosis", "patch", "manifest", "policy", "decide", "inject", "admission", "installation", "metrics", "watch", "certs", "reconcile",
+	"reader", "status", "doctor", "cli",
+}
 
 // pure packages have no client, no clock, no logger, no counter.
-var pure = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "policy", "decide", "inject"}
+var pure = []string{"api/v1alpha1", "iam", "diagnosis", "patch", "manifest", "policy", "decide", "inject"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	for i, name := range order {

@@ -127,16 +127,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, entry Entry) (res
 		return s.refuse(w, overloaded())
 	}
 	defer s.requests.Release(1)
-	t := s.service.target(entry)
-	rev, err := readReview(buffers, t)
-	switch {
-	case err != nil:
-		return s.refuse(w, &refusal{http.StatusBadRequest, decide.ReasonMalformedRequest, "malformed AdmissionReview: " + err.Error()})
-	case !t.expects(&rev):
-		return s.refuse(w, &refusal{http.StatusBadRequest, decide.ReasonUnsupportedRequest, fmt.Sprintf(
-			"%s does not serve %.20q of %.60q %.60q", entry.Path(), rev.operation, rev.resource, rev.subResource)})
+	rev, result, refused := s.service.review(ctx, entry, buffers)
+	if refused != nil {
+		return s.refuse(w, refused)
 	}
-	result = t.answer(ctx, &rev)
 	s.note(entry, &rev, result)
 	if result.Kind == decide.Error {
 		s.refuse(w, &refusal{http.StatusServiceUnavailable, result.Reason, result.Message})

@@ -63,14 +63,19 @@ func appendWarnings(dst []byte, warnings []inject.Warning) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		text := warning.Text
-		if !strings.HasPrefix(text, prefix) {
-			text = prefix + text
-		}
-		if len(text) > maxWarning {
-			text = text[:maxWarning-3] + "..."
-		}
-		dst = patch.AppendString(dst, text)
+		dst = patch.AppendString(dst, sentence(warning))
 	}
 	return append(dst, ']')
+}
+
+// sentence is a warning as a person reads it.
+func sentence(warning inject.Warning) string {
+	text := warning.Text
+	if !strings.HasPrefix(text, prefix) {
+		text = prefix + text
+	}
+	if len(text) > maxWarning {
+		text = text[:maxWarning-3] + "..."
+	}
+	return text
 }

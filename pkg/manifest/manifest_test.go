@@ -1,0 +1,184 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/patch"
+)
+
+func TestSplit(t *testing.T) {
+	for name, test := range map[string]struct {
+		stream string
+		want   []string // the bodies
+		line   int      // of the last body
+	}{
+		"nothing":                           {"", nil, 0},
+		"one":                               {"a: 1\n", []string{"a: 1\n"}, 1},
+		"two":                               {"a: 1\n---\nb: 2\n", []string{"a: 1\n", "b: 2\n"}, 3},
+		"no newline at the end":             {"a: 1\n---\nb: 2", []string{"a: 1\n", "b: 2"}, 3},
+		"Helm's comments":                   {"---\n# Source: x\na: 1\n---\n# Source: y\n", []string{"a: 1\n", ""}, 6},
+		"a comment on the separator":        {"--- # one\na: 1\n", []string{"a: 1\n"}, 2},
+		"content on the separator's line":   {"--- {a: 1}\n--- {b: 2}\n", []string{"--- {a: 1}\n", "--- {b: 2}\n"}, 2},
+		"hyphens that separate nothing":     {"a: |\n  ---\n---- : 1\n", []string{"a: |\n  ---\n---- : 1\n"}, 1},
+		"an end marker":                     {"a: 1\n...\nb: 2\n", []string{"a: 1\n", "b: 2\n"}, 3},
+		"a directive":                       {"%YAML 1.2\n---\na: 1\n", []string{"a: 1\n"}, 3},
+		"a directive behind an end":         {"a: 1\n...\n%YAML 1.2\n---\nb: 1\n", []string{"a: 1\n", "b: 1\n"}, 5},
+		"carriage returns":                  {"a: 1\r\n---\r\nb: 2\r\n", []string{"a: 1\r\n", "b: 2\r\n"}, 3},
+		"comments and blank lines behind":   {"a: 1\n\n# end\n---\nb: 1\n", []string{"a: 1\n", "b: 1\n"}, 5},
+		"an indented comment in a scalar":   {"a: |\n  x\n  # y\n", []string{"a: |\n  x\n  # y\n"}, 1},
+		"a byte order mark":                 {"\ufeff# x\na: 1\n", []string{"a: 1\n"}, 2},
+		"separators alone":                  {"---\n---\n", []string{"", ""}, 3},
+		"a byte order mark and nothing":     {"\ufeff", []string{""}, 2},
+		"a percent sign inside a document":  {"---\na: 1\n---\n%b: 1\n", []string{"a: 1\n", ""}, 5},
+		"a separator behind a comment only": {"# x\n---\na: 1\n", []string{"", "a: 1\n"}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			documents := Split([]byte(test.stream))
+			var bodies []string
+			for _, d := range documents {
+				bodies = append(bodies, string(d.Body))
+			}
+			if diff := cmp.Diff(test.want, bodies); diff != "" {
+				t.Error(diff)
+			}
+			if n := len(documents); n > 0 && documents[n-1].Line != test.line {
+				t.Errorf("the last document begins at line %d, want %d", documents[n-1].Line, test.line)
+			}
+		})
+	}
+}
+
+// FuzzSplit: the documents are the stream, and each begins at the line that it says.
+func FuzzSplit(f *testing.F) {
+	for _, seed := range []string{"a: 1\n---\nb: 2\n", "%YAML 1.2\n---\n# c\n--- {a: 1}\n...\n", "\ufeff---\r\n\r\n# x\r\n", deployment} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		var all []byte
+		for _, d := range Split(stream) {
+			if line := 1 + bytes.Count(all, []byte("\n")) + bytes.Count(d.Head, []byte("\n")); !d.Empty() && line != d.Line {
+				t.Errorf("line %d, but says %d", line, d.Line)
+			}
+			all = append(all, d.Bytes()...)
+			if _, err := d.JSON(); err == nil && !d.Empty() {
+				patchAnything(t, d)
+			}
+		}
+		if !bytes.Equal(all, stream) {
+			t.Errorf("%q became %q", stream, all)
+		}
+	})
+}
+
+// patchAnything: whatever the document, the result is what RFC 6902 says, and what stands
+// around the document stays.
+func patchAnything(t *testing.T, d Document) {
+	t.Helper()
+	before, _ := d.JSON()
+	if before[0] != '{' {
+		return
+	}
+	operations := []patch.Operation{patch.Add("/zzz", []byte(`{"list":[],"text":"yes"}`)), patch.Add("/zzz/list/-", []byte(`"a: b"`))}
+	want, err := PatchJSON(before, operations)
+	if err != nil {
+		return
+	}
+	out, _, err := d.Patch(operations)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, d.Body)
+	}
+	if !bytes.HasPrefix(out, d.Head) || !bytes.HasSuffix(out, d.Tail) {
+		t.Fatalf("what stands around is lost: %q", out)
+	}
+	if !same(out[len(d.Head):len(out)-len(d.Tail)], want) && !bytes.HasPrefix(d.Body, []byte("---")) {
+		t.Fatalf("want %s, got %s", want, out)
+	}
+}
+
+const deployment = `# an application
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+    name: api   # the API
+
+spec:
+    template:
+        metadata: {}
+
+        spec:
+            # one container
+            containers:
+              - name: "app"
+                image: 'app:v1'
+                args: [a,   b]
+                env: []
+
+              - name: other
+                command:
+                  - sh
+                  - -c
+                  - |
+                    echo "x"
+
+                    exit
+`
+
+// TestPatchKeepsWhatNobodyNames: every line of the original is there still, in order, but
+// those that an operation changes.
+func TestPatchKeepsWhatNobodyNames(t *testing.T) {
+	documents := Split([]byte(deployment + "---\nb: 1\n"))
+	out, kept, err := documents[0].Patch([]patch.Operation{
+		patch.Add("/spec/template/metadata/labels", []byte(`{}`)),
+		patch.Add("/spec/template/metadata/labels/a~1b", []byte(`"yes"`)),
+		patch.Add("/spec/template/spec/containers/0/env/-", []byte(`{"name":"X","value":"1"}`)),
+		patch.Add("/spec/template/spec/containers/1/env", []byte(`[]`)),
+		patch.Add("/spec/template/spec/containers/1/env/-", []byte(`{"name":"Y","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}`)),
+		patch.Add("/spec/template/spec/volumes", []byte(`[{"name":"v","emptyDir":{}}]`)),
+		patch.Remove("/spec/template/spec/containers/0/args"),
+	})
+	if err != nil || !kept {
+		t.Fatalf("kept %t, %v\n%s", kept, err, out)
+	}
+	want := strings.NewReplacer("        metadata: {}\n", "        metadata:\n            labels:\n                a/b: \"yes\"\n",
+		"                args: [a,   b]\n                env: []\n", "                env:\n                  - name: X\n                    value: \"1\"\n",
+		"                    exit\n", "                    exit\n                env:\n                  - name: \"Y\"\n                    valueFrom:\n"+
+			"                      fieldRef:\n                          fieldPath: metadata.name\n            volumes:\n                - name: v\n                  emptyDir: {}\n",
+	).Replace(deployment)
+	if diff := cmp.Diff(want, string(out)); diff != "" {
+		t.Errorf("%s\n%s", diff, out)
+	}
+}
+
+// TestPatchSaysWhereItCannotKeep: anchors would change in more than one place.
+func TestPatchSaysWhereItCannotKeep(t *testing.T) {
+	for _, text := range []string{"a: &x {b: 1}\nc: *x\n", `{"a": {"b": 1}, "c": {"b": 1}}` + "\n"} {
+		out, kept, err := Split([]byte(text))[0].Patch([]patch.Operation{patch.Add("/a/d", []byte("2"))})
+		if err != nil || kept {
+			t.Errorf("kept %t, %v", kept, err)
+		}
+		if !same(out, []byte(`{"a":{"b":1,"d":2},"c":{"b":1}}`)) {
+			t.Errorf("%s", out)
+		}
+	}
+	if _, _, err := Split([]byte("a: 1\n"))[0].Patch([]patch.Operation{patch.Add("/b/c", []byte("1"))}); err == nil {
+		t.Error("an operation on what is not there is taken")
+	}
+}
+
+func TestTextsKeepTheirType(t *testing.T) {
+	for _, text := range []string{"", "yes", "1", "0x1", "null", "a: b", " a", "a\nb", "#a", `{"a": "b"}`, "*a", "&a", "a #b", "1e3", "2026-01-01", "~", "a\tb", "%a", "é", "😀", "'"} {
+		value, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, kept, err := Split([]byte("a: 1\n"))[0].Patch([]patch.Operation{patch.Add("/b", value)})
+		if err != nil || !kept || !same(out, []byte(`{"a":1,"b":`+string(value)+`}`)) {
+			t.Errorf("%q: kept %t, %v: %s", text, kept, err, out)
+		}
+	}
+}
