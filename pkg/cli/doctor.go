@@ -89,19 +89,19 @@ var marks = map[doctor.State]mark{
 }
 
 func (s *screen) mark(state doctor.State) string {
-	if !s.terminal() {
+	if !s.interactive() {
 		return fmt.Sprintf("%-7s", state)
 	}
 	m := marks[state]
-	return s.colour(m.colour, m.symbol)
+	return s.paint(m.colour, m.symbol)
 }
 
 // printReport prints a check a line, and below what is not fine what mends it. What was
 // not looked at after a failure is only counted.
 func printReport(s *screen, report *doctor.Report) {
-	fmt.Fprintln(s, s.colour(bold, "Looking at "+report.Target))
+	fmt.Fprintln(s, s.paint(bold, "Looking at "+report.Target))
 	indent := len("Skipped ")
-	if s.terminal() {
+	if s.interactive() {
 		indent = 2
 	}
 	counts := map[doctor.State]int{}
@@ -109,7 +109,7 @@ func printReport(s *screen, report *doctor.Report) {
 	for i := range report.Checks {
 		check := &report.Checks[i]
 		counts[check.State]++
-		if check.NotLooked() && s.terminal() {
+		if check.NotLooked() && s.interactive() {
 			unlooked++
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,14 +28,20 @@ type environment struct {
 
 	flags   *genericclioptions.ConfigFlags // kubeconfig, context, namespace and the like
 	version string
+	// terminal is what stands behind a stream; colours and symbols are for terminals only.
+	terminal func(io.Writer) terminal
 }
 
 // commands make the plugin's commands, in the order of their help.
-var commands = []func(*environment) *cobra.Command{newDoctor, newStatus, newVersion}
+var commands = []func(*environment) *cobra.Command{newRender, newDoctor, newStatus, newVersion}
 
 // Run is the plugin: it returns the exit code.
 func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams, version string) int {
-	e := &environment{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), version: version}
+	e := &environment{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), version: version, terminal: terminalOf}
+	return e.run(ctx, args)
+}
+
+func (e *environment) run(ctx context.Context, args []string) int {
 	root := newRoot(e)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

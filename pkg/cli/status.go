@@ -93,7 +93,7 @@ func (e *environment) status(ctx context.Context, o *statusOptions, args []strin
 			return err
 		}
 		if text := b.String(); text != before {
-			if before != "" && screen.terminal() {
+			if before != "" && screen.interactive() {
 				fmt.Fprint(screen, "\x1b[H\x1b[2J") // like watch(1)
 			}
 			fmt.Fprint(screen, text)

@@ -68,7 +68,7 @@ func (t *table) print(s *screen) {
 		}
 		return b.String()
 	}
-	fmt.Fprintln(s, s.colour(bold, line(t.header)))
+	fmt.Fprintln(s, s.paint(bold, line(t.header)))
 	for _, row := range t.rows {
 		fmt.Fprintln(s, line(row))
 	}

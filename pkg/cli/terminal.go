@@ -5,74 +5,64 @@ import (
 	"os"
 	"strings"
 
+	"github.com/mitchellh/go-wordwrap"
 	"golang.org/x/term"
 )
 
-// screen is what is written to: a terminal has a width and shows colours, a pipe has
-// neither.
-type screen struct {
-	io.Writer
-
-	width   int // columns; 0 where it is no terminal
-	colours bool
+// terminal is what stands behind a stream: the zero terminal is a pipe or a file.
+type terminal struct {
+	width  int // columns; 0 is a pipe or a file, where no line is broken
+	colour bool
 }
 
-// newScreen looks at the output. NO_COLOR (https://no-color.org) and TERM=dumb are heeded.
-func newScreen(w io.Writer) *screen {
-	s := &screen{Writer: w}
+// terminalOf looks at a stream. NO_COLOR (https://no-color.org) is honoured.
+func terminalOf(w io.Writer) terminal {
 	file, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return s
+	if !ok || !term.IsTerminal(int(file.Fd())) || os.Getenv("TERM") == "dumb" {
+		return terminal{}
 	}
-	s.width = 80
-	if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
-		s.width = max(width, 40)
+	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil || width < 20 {
+		width = 80
 	}
-	s.colours = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	return s
+	return terminal{width: width, colour: os.Getenv("NO_COLOR") == ""}
 }
 
-// terminal says whether a person looks at it.
-func (s *screen) terminal() bool { return s.width > 0 }
+// tone is how good a piece of news is.
+type tone struct{ symbol, word, colour string }
 
-// colour wraps text in a colour of the terminal's own palette.
-func (s *screen) colour(code, text string) string {
-	if !s.colours {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
-
-// Colours by their codes.
-const (
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-	grey   = "90"
-	bold   = "1"
+// The tones.
+var (
+	good  = tone{"✓", "", "32"}
+	plain = tone{"·", "", "2"}
+	warn  = tone{"!", "warning: ", "33"}
+	bad   = tone{"✗", "error: ", "31"}
 )
 
-// wrap breaks text between words so that it fits with an indent; the first line is not
-// indented. What is longer than a line, such as a command, stays whole: it is to be copied.
-func (s *screen) wrap(text string, indent int) string {
-	if !s.terminal() {
+// mark begins a piece of news: a symbol on a terminal, a word elsewhere.
+func (t terminal) mark(tone tone) string {
+	if t.width == 0 {
+		return tone.word
+	}
+	return t.paint(tone.colour, tone.symbol) + " "
+}
+
+func (t terminal) paint(colour, text string) string {
+	if !t.colour {
 		return text
 	}
-	var b strings.Builder
-	column := indent
-	for i, word := range strings.Fields(text) {
-		length := len([]rune(word))
-		switch {
-		case i == 0:
-		case column+1+length > s.width:
-			b.WriteString("\n" + strings.Repeat(" ", indent))
-			column = indent
-		default:
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(word)
-		column += length
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// indented breaks a sentence into the lines of a terminal, each indented; elsewhere it
+// stays one line.
+func (t terminal) indented(text string, indent int) string {
+	margin := strings.Repeat(" ", indent)
+	if t.width == 0 {
+		return margin + text + "\n"
 	}
-	return b.String()
+	// A terminal of more than 100 columns is no better to read at its full width.
+	width := max(min(t.width, 100)-indent-1, 20)
+	lines := strings.Split(wordwrap.WrapString(text, uint(width)), "\n") //nolint:gosec // 20 or more
+	return margin + strings.Join(lines, "\n"+margin) + "\n"
 }

@@ -94,3 +94,26 @@ func ParseKMSKeyARN(s string) (string, error) {
 	}
 	return s, nil
 }
+
+// RegionOfKey is the region inside the ARN of a KMS key, or empty.
+func RegionOfKey(keyARN string) string {
+	a, err := arn.Parse(keyARN)
+	if err != nil {
+		return ""
+	}
+	return a.Region
+}
+
+// PartitionOf is the partition of a region.
+// Source: the partitions of botocore's endpoints.
+func PartitionOf(region string) string {
+	for _, known := range []struct{ prefix, partition string }{
+		{"cn-", "aws-cn"}, {"us-gov-", "aws-us-gov"}, {"us-iso-", "aws-iso"}, {"us-isob-", "aws-iso-b"},
+		{"eu-isoe-", "aws-iso-e"}, {"us-isof-", "aws-iso-f"}, {"eu-isof-", "aws-iso-f"}, {"eusc-", "aws-eusc"},
+	} {
+		if strings.HasPrefix(region, known.prefix) {
+			return known.partition
+		}
+	}
+	return "aws"
+}

@@ -42,27 +42,37 @@ func Name(key string) (string, *field.Error) {
 	return name, nil
 }
 
+// Lines are the lines of a document's fields, from 1, by the fields' paths.
+type Lines map[string]int
+
 // Parse reads the document under a ConfigMap's data key. It returns a policy, or
 // every error of the document, each with its path inside the ConfigMap and its
 // line inside the document.
 func Parse(key, text string) (*Policy, field.ErrorList) {
-	name, bad := Name(key)
-	if bad != nil {
-		return nil, field.ErrorList{bad}
-	}
-	root := field.NewPath("data").Key(key)
-	if len(text) > maxDocument {
-		return nil, field.ErrorList{invalid(root, fmt.Sprintf("has %d bytes; a policy has at most %d", len(text), maxDocument))}
-	}
-	document, lines, errs := decode(text, root)
-	p, faults := validate(name, document, root, errs)
+	p, faults, lines := ParseAt(key, text, 1)
 	for _, fault := range faults {
 		if line, ok := lines[fault.Field]; ok && !strings.Contains(fault.Detail, "line ") {
 			fault.Detail = strings.TrimPrefix(fmt.Sprintf("%s (line %d)", fault.Detail, line), " ")
 		}
 	}
-	if len(faults) > 0 {
-		return nil, faults
+	return p, faults
+}
+
+// ParseAt is Parse of a document whose first line is line first of a file: it returns the
+// lines of that file, and the errors that name lines name those.
+func ParseAt(key, text string, first int) (*Policy, field.ErrorList, Lines) {
+	name, bad := Name(key)
+	if bad != nil {
+		return nil, field.ErrorList{bad}, nil
 	}
-	return p, nil
+	root := field.NewPath("data").Key(key)
+	if len(text) > maxDocument {
+		return nil, field.ErrorList{invalid(root, fmt.Sprintf("has %d bytes; a policy has at most %d", len(text), maxDocument))}, nil
+	}
+	document, lines, errs := decode(strings.Repeat("\n", first-1)+text, root)
+	p, faults := validate(name, document, root, errs)
+	if len(faults) > 0 {
+		return nil, faults, lines
+	}
+	return p, nil, lines
 }

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
+	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
+)
+
+// policyFlags say where policies come from.
+type policyFlags struct {
+	files       []string
+	fromCluster bool
+	namespace   string
+}
+
+// defaultSystem is the namespace that the chart installs to.
+const defaultSystem = "bucket-access-system"
+
+func (f *policyFlags) bind(flags *pflag.FlagSet) {
+	flags.StringSliceVar(&f.files, "policies", nil, "file or directory with policies: ConfigMaps, or bare documents that are named like their file")
+	flags.BoolVar(&f.fromCluster, "from-cluster", false, "read the cluster instead: policies, labels of Namespaces and ServiceAccounts, the token issuer")
+	flags.StringVar(&f.namespace, "policy-namespace", defaultSystem, "namespace of the webhook, where --from-cluster finds policies")
+}
+
+// load reads the policies.
+func (f *policyFlags) load(ctx context.Context, e *environment) (*policy.Snapshot, error) {
+	switch {
+	case len(f.files) > 0:
+		return f.read(e)
+	case f.fromCluster:
+		reader, _, err := e.cluster()
+		if err != nil {
+			return nil, err
+		}
+		return watch.Read(ctx, reader, f.namespace, watch.LastGoodName)
+	}
+	return nil, errors.New("no policies: give --policies FILE, or --from-cluster")
+}
+
+func (f *policyFlags) read(e *environment) (*policy.Snapshot, error) {
+	files, err := e.readFiles(f.files)
+	if err != nil {
+		return nil, err
+	}
+	var configMaps []policy.ConfigMap
+	for _, file := range files {
+		for _, document := range file.documents {
+			if document.Empty() {
+				continue
+			}
+			text, err := document.JSON()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", file.name, err)
+			}
+			if isBarePolicy(text) {
+				configMaps = append(configMaps, policy.ConfigMap{Name: file.name, Data: map[string]string{bareKey(file.name): string(document.Body)}})
+				continue
+			}
+			objects, err := objectsOf(text, "")
+			if err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", file.name, document.Line, err)
+			}
+			for _, o := range objects {
+				if o.Kind == "ConfigMap" && o.Metadata.Labels[v1alpha1.LabelPolicies] == v1alpha1.PoliciesTrue {
+					configMap, err := o.configMap()
+					if err != nil {
+						return nil, fmt.Errorf("%s:%d: %w", file.name, document.Line, err)
+					}
+					configMaps = append(configMaps, configMap)
+				}
+			}
+		}
+	}
+	if len(configMaps) == 0 {
+		return nil, fmt.Errorf("%s: no policy: want ConfigMaps with the label %s: %q, or documents of kind %s",
+			strings.Join(f.files, ", "), v1alpha1.LabelPolicies, v1alpha1.PoliciesTrue, v1alpha1.Kind)
+	}
+	return policy.Build(configMaps, nil, nil), nil
+}
+
+// configMap is the object as policies are built from it.
+func (o *object) configMap() (policy.ConfigMap, error) {
+	var content struct {
+		Data       map[string]string `json:"data"`
+		BinaryData map[string]string `json:"binaryData"`
+	}
+	if err := yaml.Unmarshal(o.text, &content); err != nil {
+		return policy.ConfigMap{}, fmt.Errorf("ConfigMap %s: %w", o.Metadata.Name, err)
+	}
+	return policy.ConfigMap{
+		Namespace: o.Metadata.Namespace, Name: o.Metadata.Name, UID: o.Metadata.Namespace + "/" + o.Metadata.Name,
+		Data: content.Data, BinaryKeys: slices.Sorted(maps.Keys(content.BinaryData)),
+	}, nil
+}
+
+// isBarePolicy says whether a document is a policy outside of any ConfigMap.
+func isBarePolicy(text []byte) bool {
+	var header struct{ Kind, APIVersion string }
+	return yaml.Unmarshal(text, &header) == nil && (header.Kind == v1alpha1.Kind || strings.HasPrefix(header.APIVersion, v1alpha1.Group+"/"))
+}
+
+// bareKey is the data key that a bare document would stand under: its file's name.
+func bareKey(file string) string { return strings.TrimSuffix(filepath.Base(file), ".json") }
+
+// cluster makes clients for the cluster that kubectl would talk to.
+func (e *environment) cluster() (client.Reader, kubernetes.Interface, error) {
+	config, err := e.flags.ToRESTConfig()
+	if err != nil {
+		return nil, nil, fmt.Errorf("no access to a cluster: %w", err)
+	}
+	config.UserAgent = "kubectl-bucket_access/" + e.version
+	reader, err := client.New(config, client.Options{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("no access to a cluster: %w", err)
+	}
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("no access to a cluster: %w", err)
+	}
+	return reader, clients, nil
+}
