@@ -243,6 +243,7 @@ func clusterFaults() []brokenLink {
 			return []string{"sa/worker"}
 		}, check: "label", state: doctor.Fail, why: `policy "orders" does not list`, editor: `s/serviceAccount: "typo"/serviceAccount: "worker"/`},
 		{name: "another issuer in the policy", inflict: func(t *testing.T, p *patient) []string {
+			p.kubectl(t, "-n", p.namespace, "delete", "pod", "unlabelled", "--force") // it is outdated by now
 			p.setPolicy(t, policyDocument(subject(p.namespace, "api-sa")+", "+subject(p.namespace, "worker"), "prefix: new/", "issuer: https://other.example.com"))
 			return []string{"orders"}
 		}, check: "issuer", state: doctor.Fail, why: "says https://other.example.com", editor: "/issuer:/d"},
@@ -290,6 +291,7 @@ func clusterFaults() []brokenLink {
 			p.kubectl(t, "-n", p.namespace, "create", "serviceaccount", "former")
 			created(t, p.Lab, pod(p.namespace, "former", asks, account("former")))
 			p.kubectl(t, "-n", p.namespace, "delete", "pod", "orphan", "--force")
+			p.kubectl(t, "-n", p.namespace, "delete", "serviceaccount", "typo")
 			p.setPolicy(t, p.document("prefix: new/"))
 			return []string{"orders"}
 		}, check: "pods", state: doctor.Fail, why: "1 revoked; the first are of pod/former", sentence: "make them anew", mend: func(t *testing.T, p *patient) {

@@ -9,7 +9,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
 	"github.com/bucket-access/bucket-access-webhook/pkg/installation"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
@@ -49,7 +48,7 @@ type step struct {
 // patience bounds one check: something that hangs is no answer.
 const patience = 40 * time.Second
 
-// Steps are the checks of a target, in the order in which one rests on another.
+// steps are the checks of a target, in the order in which one rests on another.
 func (d *Doctor) steps() []step {
 	all := []step{
 		{"server", "The API server answers and is new enough", d.server},
@@ -60,23 +59,21 @@ func (d *Doctor) steps() []step {
 		{"order", "Other webhooks do not undo it", d.order},
 		{"policies", "Policies are valid", d.policies},
 	}
+	issuer := step{"issuer", "The cluster's token issuer is the policy's, and can be reached", d.issuer}
+	label := step{"label", "A label asks for a policy that applies", d.label}
+	account := step{"serviceaccount", "The ServiceAccount is as the policy says", d.serviceAccount}
+	pods := step{"pods", "Pods are injected and up to date", d.pods}
 	switch d.Target.Kind {
 	case Pod:
-		all = append(all, step{"label", "A label asks for a policy that applies", d.label},
-			step{"serviceaccount", "The ServiceAccount is as the policy says", d.serviceAccount},
-			step{"pod", "The Pod is injected and up to date", d.onePod},
-			step{"credentials", "No static credentials are in the way", d.credentials})
+		all = append(all, label, account, step{"pod", "The Pod is injected and up to date", d.onePod},
+			step{"credentials", "No static credentials are in the way", d.credentials}, issuer)
 	case ServiceAccount:
-		all = append(all, step{"label", "A label asks for a policy that applies", d.label},
-			step{"serviceaccount", "The ServiceAccount is as the policy says", d.serviceAccount},
-			step{"pods", "Its Pods are injected and up to date", d.pods})
+		all = append(all, label, account, issuer, pods)
 	case Namespace:
-		all = append(all, step{"label", "The Namespace's label is of a policy", d.namespaceLabel},
-			step{"pods", "Its Pods are injected and up to date", d.pods})
-	case Policy, Everything:
-		all = append(all, step{"pods", "Pods are injected and up to date", d.pods})
+		all = append(all, step{"label", "The Namespace's label is of a policy", d.namespaceLabel}, issuer, pods)
+	case Policy, Everything: // another issuer refuses all Pods
+		all = append(all, issuer, pods)
 	}
-	all = append(all, step{"issuer", "The cluster's token issuer is the policy's, and can be reached", d.issuer})
 	return append(all, d.liveSteps()...)
 }
 
@@ -100,13 +97,4 @@ func (d *Doctor) Examine(ctx context.Context) *Report {
 		report.Checks = append(report.Checks, check)
 	}
 	return report
-}
-
-// expected is what the policy wants of a token.
-func (d *Doctor) expected() diagnosis.Expect {
-	expect := diagnosis.Expect{Issuer: d.policy.Issuer, Audience: d.policy.Audience}
-	if expect.Issuer == "" {
-		expect.Issuer = d.facts.Cluster.Issuer
-	}
-	return expect
 }

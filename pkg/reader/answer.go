@@ -18,9 +18,9 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/diagnosis"
 )
 
-// diagnose turns an error of the AWS SDK into a diagnosis. An answer that AWS gave is
+// Diagnose turns an error of the AWS SDK into a diagnosis. An answer that AWS gave is
 // judged by its own words; without one, by how the network failed.
-func diagnose(err error, f diagnosis.Facts) diagnosis.Diagnosis {
+func Diagnose(err error, f diagnosis.Facts) diagnosis.Diagnosis {
 	if foreign, ok := asForeign(err); ok {
 		return diagnosis.Of(foreign.cause(), f, foreign.Error())
 	}

@@ -109,12 +109,12 @@ func (c *chain) token(_ context.Context, r *Report) (string, diagnosis.Diagnosis
 	facts := c.facts(r)
 	file, err := os.Open(facts.TokenFile)
 	if err != nil {
-		return "", diagnose(err, facts)
+		return "", Diagnose(err, facts)
 	}
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxTokenFile+1))
 	if err != nil {
-		return "", diagnose(err, facts)
+		return "", Diagnose(err, facts)
 	}
 	claims, err := diagnosis.ParseClaims(string(text))
 	if err != nil {
@@ -127,7 +127,7 @@ func (c *chain) token(_ context.Context, r *Report) (string, diagnosis.Diagnosis
 func (c *chain) session(ctx context.Context, r *Report) (string, diagnosis.Diagnosis) {
 	found, err := c.clients.credentials.Retrieve(ctx)
 	if err != nil {
-		return "", diagnose(err, c.facts(r))
+		return "", Diagnose(err, c.facts(r))
 	}
 	return "until " + endOfSession(found).UTC().Format(time.RFC3339), diagnosis.Diagnosis{}
 }
@@ -145,7 +145,7 @@ func (c *chain) identity(ctx context.Context, r *Report) (string, diagnosis.Diag
 		}
 	}
 	if err != nil {
-		return "", diagnose(err, c.facts(r))
+		return "", Diagnose(err, c.facts(r))
 	}
 	r.Identity = c.known
 	if !isSessionOf(c.known.ARN, r.Role) {
@@ -179,7 +179,7 @@ func (c *chain) bucket(ctx context.Context, r *Report) (string, diagnosis.Diagno
 		if err == nil {
 			return "read " + facts.Key, diagnosis.Diagnosis{}
 		}
-		wrong := diagnose(err, facts)
+		wrong := Diagnose(err, facts)
 		if wrong.Cause == diagnosis.RangeNotSatisfiable { // an empty object has no first byte
 			return "read " + facts.Key + ", which is empty", diagnosis.Diagnosis{}
 		}
@@ -187,7 +187,7 @@ func (c *chain) bucket(ctx context.Context, r *Report) (string, diagnosis.Diagno
 	}
 	listed, err := c.clients.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &c.config.Bucket, Prefix: &c.config.Prefix, MaxKeys: aws.Int32(1)})
 	if err != nil {
-		wrong := diagnose(err, facts)
+		wrong := Diagnose(err, facts)
 		if wrong.Cause == diagnosis.NotGranted || wrong.Cause == diagnosis.NotGrantedOrDenied {
 			wrong.Fix += " Without s3:ListBucket in the policy's actions, set the policy's reader.probeKey to an object."
 		}

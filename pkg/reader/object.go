@@ -175,7 +175,7 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error, key s
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	d := diagnose(err, s.facts(key))
+	d := Diagnose(err, s.facts(key))
 	switch last := s.prover.last.Load(); {
 	case answered && answer.Code == "":
 		d = byStatus(answer, s.facts(key), d)

@@ -1,0 +1,181 @@
+package suite
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
+	"github.com/bucket-access/bucket-access-webhook/pkg/doctor"
+	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
+)
+
+// livePatient is a policy with its role and bucket in Account B, looked at by somebody
+// who may read the role, or by somebody without AWS credentials.
+func livePatient(t *testing.T, own bool, more ...string) (*patient, *access) {
+	t.Helper()
+	a := newAccess(t, more...)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	must(t, os.WriteFile(ca, cluster.Config.CAData, 0o600))
+	p := &patient{Lab: cluster, kubeconfig: cluster.Kubeconfig, namespace: a.namespace, env: []string{
+		"SSL_CERT_FILE=" + ca, "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"AWS_ENDPOINT_URL_IAM=" + a.b.STSURL,
+	}}
+	if own {
+		p.env = append(p.env, "AWS_ACCESS_KEY_ID=account-b-root", "AWS_SECRET_ACCESS_KEY=account-b-root-secret")
+	}
+	a.pod(t, "app")
+	return p, a
+}
+
+// TestDoctorLive walks to the object itself: all green with a token of the API server, a
+// session of the real STS and the object's first byte; also without AWS credentials.
+func TestDoctorLive(t *testing.T) {
+	for name, own := range map[string]bool{"with AWS credentials": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			p, a := livePatient(t, own)
+			for _, target := range []string{"pod/app", a.policy.Name} {
+				report, shown := p.examine(t, target, "--live")
+				t.Log(shown)
+				if red := firstRed(report); !report.Healthy || red.ID != "" {
+					t.Fatalf("%s is red: %s", red.ID, red.Why)
+				}
+				for id, want := range map[string]string{
+					"token": "sub system:serviceaccount:" + a.namespace + ":api-sa, aud sts.amazonaws.com", "session": "assumed-role/" + a.policy.Role.Name() + "/bucket-access-doctor",
+					"bucket": "bucket " + a.policy.Bucket + " is listed", "object": "config.json is read",
+				} {
+					if check := find(t, report, id); check.State != doctor.OK || !strings.Contains(check.Why, want) {
+						t.Errorf("%s: %+v", id, check)
+					}
+				}
+				trust := find(t, report, "trust")
+				if own && trust.State != doctor.OK || !own && (trust.State != doctor.Skipped || !strings.Contains(trust.Why, "iam:GetRole on arn:aws:iam::"+lab.AccountBID)) {
+					t.Errorf("trust: %+v", trust)
+				}
+			}
+		})
+	}
+	p, _ := livePatient(t, false)
+	report, _ := p.examine(t, "pod/app")
+	if check := find(t, report, "live"); check.State != doctor.Skipped || !strings.Contains(check.Why, "give --live") {
+		t.Errorf("without the flag: %+v", check)
+	}
+}
+
+// document is the policy document inside a printed command.
+func document(t *testing.T, command string) string {
+	t.Helper()
+	found := regexp.MustCompile(`-policy-document '([^']+)'$`).FindStringSubmatch(command)
+	if found == nil {
+		t.Fatalf("no document in the command: %s", command)
+	}
+	if _, err := iam.ParseDocument([]byte(found[1])); err != nil {
+		t.Fatal(err)
+	}
+	return found[1]
+}
+
+// The commands of the AWS CLI are carried out by its library: what is tested is the
+// document and the names that they hold.
+func updateTrust(t *testing.T, a *access, command string) {
+	t.Helper()
+	if !strings.HasPrefix(command, "aws iam update-assume-role-policy --role-name "+a.policy.Role.Name()+" ") {
+		t.Fatal(command)
+	}
+	_, err := a.b.IAM.UpdateAssumeRolePolicy(t.Context(), &awsiam.UpdateAssumeRolePolicyInput{
+		RoleName: aws.String(a.policy.Role.Name()), PolicyDocument: aws.String(document(t, command)),
+	})
+	must(t, err)
+}
+
+func putRolePolicy(t *testing.T, a *access, command string) {
+	t.Helper()
+	if !strings.HasPrefix(command, "aws iam put-role-policy --role-name "+a.policy.Role.Name()+" --policy-name bucket-access ") {
+		t.Fatal(command)
+	}
+	_, err := a.b.IAM.PutRolePolicy(t.Context(), &awsiam.PutRolePolicyInput{
+		RoleName: aws.String(a.policy.Role.Name()), PolicyName: aws.String("bucket-access"), PolicyDocument: aws.String(document(t, command)),
+	})
+	must(t, err)
+}
+
+// TestDoctorNamesWhatIsWrongInAccountB breaks Account B as the reader's tests do, and
+// mends it by what doctor prints.
+func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
+	removeBucketPolicy := func(t *testing.T, a *access, _ string) {
+		must(t, a.b.SetBucketPolicy(testContext(t), a.policy.Bucket, iam.Document{}))
+	}
+	for name, test := range map[string]struct {
+		fault  string // of the reader's
+		own    bool
+		breaks func(t *testing.T, a *access)
+		args   []string
+		check  string
+		why    string
+		mend   func(t *testing.T, a *access, command string)
+	}{
+		"trust for another subject":             {fault: "trust for another subject", own: true, check: "trust", why: "refuses the token", mend: updateTrust},
+		"trust for another subject, unseen":     {fault: "trust for another subject", check: "session", why: "TokenRefused", mend: updateTrust},
+		"aud and sub swapped":                   {fault: "aud and sub swapped", own: true, check: "trust", why: "refuses the token", mend: updateTrust},
+		"an explicit Deny in the trust policy":  {fault: "an explicit Deny in the trust policy", own: true, check: "trust", why: "explicitly", mend: updateTrust},
+		"another provider, unseen":              {fault: "trust in another provider", check: "session", why: "RoleNotTrusting", mend: updateTrust},
+		"an explicit Deny in the bucket policy": {fault: "an explicit Deny in the bucket's policy", check: "bucket", why: "ExplicitDenyBucketPolicy", mend: removeBucketPolicy},
+		"an explicit Deny in the role's policy": {fault: "an explicit Deny in the role's policy", check: "bucket", why: "ExplicitDenyRolePolicy"},
+		"a grant for another bucket":            {fault: "a grant for another bucket", check: "bucket", why: "NotGranted", mend: putRolePolicy},
+		"no such bucket": {fault: "no such bucket", check: "bucket", why: "BucketMissing", mend: func(t *testing.T, a *access, _ string) {
+			must(t, a.b.CreateBucket(testContext(t), a.policy.Bucket, map[string]string{"config.json": "{}"}))
+		}},
+		"no grant for objects": {breaks: granted(func(g *iam.Grant) { g.Actions = []string{"s3:ListBucket"} }), check: "object", why: "NotGranted", mend: putRolePolicy},
+		"no such object":       {args: []string{"--key=nothing.json"}, check: "object", why: "KeyMissing", mend: func(t *testing.T, a *access, _ string) { must(t, a.b.Put(testContext(t), a.policy.Bucket, "nothing.json", "text/plain", []byte("x"))) }},
+		"no such role": {fault: "no such role", own: true, check: "trust", why: "there is no role", mend: func(t *testing.T, a *access, command string) {
+			if !strings.HasPrefix(command, "aws iam create-role --role-name "+a.policy.Role.Name()+" --assume-role-policy-document ") {
+				t.Fatal(command)
+			}
+			_, err := a.b.IAM.CreateRole(t.Context(), &awsiam.CreateRoleInput{RoleName: aws.String(a.policy.Role.Name()), AssumeRolePolicyDocument: aws.String(document(t, command))})
+			must(t, err)
+		}},
+		"no OIDC provider": {breaks: func(t *testing.T, a *access) {
+			provider := iam.ProviderARN(a.policy.Role, cluster.Issuer)
+			_, err := a.b.IAM.DeleteOpenIDConnectProvider(t.Context(), &awsiam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: &provider})
+			must(t, err)
+		}, check: "session", why: "ProviderMissing", mend: func(t *testing.T, a *access, command string) {
+			if command != "aws iam create-open-id-connect-provider --url "+cluster.Issuer+" --client-id-list 'sts.amazonaws.com'" {
+				t.Error(command)
+			}
+			must(t, a.b.CreateProvider(testContext(t), "sts.amazonaws.com"))
+		}},
+		"S3 that is down": {breaks: func(_ *testing.T, a *access) { a.b.Kill("s3") }, check: "bucket", why: "Unreachable", mend: func(t *testing.T, a *access, _ string) {
+			must(t, a.b.Start(testContext(t), "s3"))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, a := livePatient(t, test.own)
+			breaks := test.breaks
+			if test.fault != "" {
+				breaks = faults[test.fault].breaks
+			}
+			if breaks != nil {
+				breaks(t, a)
+			}
+			args := append([]string{"pod/app", "--live"}, test.args...)
+			report, shown := p.examine(t, args...)
+			found := find(t, report, test.check)
+			if red := firstRed(report); red.ID != test.check || red.State != doctor.Fail || !strings.Contains(red.Why, test.why) || red.Fix == "" {
+				t.Fatalf("the first red link is %q, want %s with %q:\n%s", red.ID, test.check, test.why, shown)
+			}
+			t.Logf("%s\n$ %s", found.Why, found.Command)
+			if test.mend == nil {
+				return
+			}
+			test.mend(t, a, found.Command)
+			if report, shown := p.examine(t, args...); find(t, report, test.check).State != doctor.OK {
+				t.Errorf("not mended:\n%s", shown)
+			}
+		})
+	}
+}
