@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/manifest"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
 )
@@ -58,30 +59,11 @@ func (f *policyFlags) read(e *environment) (*policy.Snapshot, error) {
 	var configMaps []policy.ConfigMap
 	for _, file := range files {
 		for _, document := range file.documents {
-			if document.Empty() {
-				continue
-			}
-			text, err := document.JSON()
+			found, err := configMapsOf(file.name, document)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", file.name, err)
+				return nil, err
 			}
-			if isBarePolicy(text) {
-				configMaps = append(configMaps, policy.ConfigMap{Name: file.name, Data: map[string]string{bareKey(file.name): string(document.Body)}})
-				continue
-			}
-			objects, err := objectsOf(text, "")
-			if err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", file.name, document.Line, err)
-			}
-			for _, o := range objects {
-				if o.Kind == "ConfigMap" && o.Metadata.Labels[v1alpha1.LabelPolicies] == v1alpha1.PoliciesTrue {
-					configMap, err := o.configMap()
-					if err != nil {
-						return nil, fmt.Errorf("%s:%d: %w", file.name, document.Line, err)
-					}
-					configMaps = append(configMaps, configMap)
-				}
-			}
+			configMaps = append(configMaps, found...)
 		}
 	}
 	if len(configMaps) == 0 {
@@ -89,6 +71,36 @@ func (f *policyFlags) read(e *environment) (*policy.Snapshot, error) {
 			strings.Join(f.files, ", "), v1alpha1.LabelPolicies, v1alpha1.PoliciesTrue, v1alpha1.Kind)
 	}
 	return policy.Build(configMaps, nil, nil), nil
+}
+
+// configMapsOf are the policies of one document; a bare one as if it stood in a ConfigMap.
+func configMapsOf(file string, document manifest.Document) ([]policy.ConfigMap, error) {
+	if document.Empty() {
+		return nil, nil
+	}
+	text, err := document.JSON()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if isBarePolicy(text) {
+		return []policy.ConfigMap{{Name: file, Data: map[string]string{bareKey(file): string(document.Body)}}}, nil
+	}
+	objects, err := objectsOf(text, "")
+	if err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", file, document.Line, err)
+	}
+	var configMaps []policy.ConfigMap
+	for _, o := range objects {
+		if o.Kind != "ConfigMap" || o.Metadata.Labels[v1alpha1.LabelPolicies] != v1alpha1.PoliciesTrue {
+			continue
+		}
+		configMap, err := o.configMap()
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, document.Line, err)
+		}
+		configMaps = append(configMaps, configMap)
+	}
+	return configMaps, nil
 }
 
 // configMap is the object as policies are built from it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pmezard/go-difflib/difflib"
@@ -70,8 +71,8 @@ func (e *environment) yaml(f renderedFile) ([]byte, error) {
 			return nil, fmt.Errorf("%s:%d: %w", f.name, document.Line, err)
 		}
 		if !kept && document.Body[0] != '{' {
-			fmt.Fprint(e.ErrOut, e.terminal(e.ErrOut).mark(warn)+fmt.Sprintf(
-				"%s:%d: the document was written anew, without its comments and order: anchors and aliases stand in the way of changing it in its place\n", f.name, document.Line))
+			fmt.Fprintf(e.ErrOut, "%s%s:%d: the document is written anew, without comments and order: "+
+				"anchors and aliases stand in the way of changing it where it is\n", e.terminal(e.ErrOut).mark(warn), f.name, document.Line)
 		}
 		out = append(out, text...)
 	}
@@ -147,7 +148,7 @@ func (e *environment) writePatches(files []renderedFile) error {
 
 func (e *environment) writeDiff(name string, before, after []byte) error {
 	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: difflib.SplitLines(string(before)), B: difflib.SplitLines(string(after)), FromFile: name, ToFile: name + " (rendered)", Context: 3,
+		A: slices.Collect(strings.Lines(string(before))), B: slices.Collect(strings.Lines(string(after))), FromFile: name, ToFile: name + " (rendered)", Context: 3,
 	})
 	if err != nil || bytes.Equal(before, after) {
 		return err

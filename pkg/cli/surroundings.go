@@ -26,8 +26,10 @@ type surroundings struct {
 	behind     admission.Cluster // nil offline
 }
 
+// Facts is of admission.Cluster.
 func (s *surroundings) Facts() decide.Cluster { return s.facts }
 
+// NamespaceLabel is of admission.Cluster.
 func (s *surroundings) NamespaceLabel(ctx context.Context, name string) (decide.Label, bool, error) {
 	if label, ok := s.namespaces[name]; ok {
 		return label, true, nil
@@ -38,10 +40,12 @@ func (s *surroundings) NamespaceLabel(ctx context.Context, name string) (decide.
 	return s.behind.NamespaceLabel(ctx, name)
 }
 
+// LiveNamespaceLabel is of admission.Cluster.
 func (s *surroundings) LiveNamespaceLabel(ctx context.Context, name string) (decide.Label, bool, error) {
 	return s.NamespaceLabel(ctx, name)
 }
 
+// ServiceAccount is of admission.Cluster.
 func (s *surroundings) ServiceAccount(ctx context.Context, namespace, name string) (inject.ServiceAccountView, bool, error) {
 	if account, ok := s.accounts[namespace+"/"+name]; ok || s.behind == nil {
 		account.Namespace, account.Name = namespace, name
@@ -50,6 +54,7 @@ func (s *surroundings) ServiceAccount(ctx context.Context, namespace, name strin
 	return s.behind.ServiceAccount(ctx, namespace, name)
 }
 
+// LiveServiceAccount is of admission.Cluster.
 func (s *surroundings) LiveServiceAccount(ctx context.Context, namespace, name string) (inject.ServiceAccountView, bool, error) {
 	return s.ServiceAccount(ctx, namespace, name)
 }
@@ -92,8 +97,10 @@ func (s *surroundings) ask(ctx context.Context, e *environment) error {
 // snapshot is a source of policies that never change.
 type snapshot struct{ in *policy.Snapshot }
 
+// Snapshot is of admission.PolicySource.
 func (s snapshot) Snapshot() *policy.Snapshot { return s.in }
 
+// Live is of admission.PolicySource.
 func (snapshot) Live(context.Context) (*policy.Snapshot, error) {
 	return nil, nil //nolint:nilnil // there is no younger one, as admission.PolicySource has it
 }

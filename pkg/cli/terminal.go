@@ -63,6 +63,6 @@ func (t terminal) indented(text string, indent int) string {
 	}
 	// A terminal of more than 100 columns is no better to read at its full width.
 	width := max(min(t.width, 100)-indent-1, 20)
-	lines := strings.Split(wordwrap.WrapString(text, uint(width)), "\n") //nolint:gosec // 20 or more
+	lines := strings.Split(wordwrap.WrapString(text, uint(width)), "\n")
 	return margin + strings.Join(lines, "\n"+margin) + "\n"
 }

@@ -154,6 +154,18 @@ func TestPatchKeepsWhatNobodyNames(t *testing.T) {
 	}
 }
 
+// TestPatchKeepsMixedIndentation: a list may be indented where another is not.
+func TestPatchKeepsMixedIndentation(t *testing.T) {
+	const text = "spec:\n  containers:\n  # x\n  - name: app\n\n    env:\n      - name: A\n        value: b\n"
+	out, kept, err := Split([]byte(text))[0].Patch([]patch.Operation{
+		patch.Add("/spec/containers/0/env/-", []byte(`{"name":"C","value":"d"}`)), patch.Add("/spec/containers/0/mounts", []byte(`[{"name":"v"}]`)),
+	})
+	want := text + "      - name: C\n        value: d\n    mounts:\n    - name: v\n"
+	if err != nil || !kept || string(out) != want {
+		t.Errorf("kept %t, %v: %s", kept, err, cmp.Diff(want, string(out)))
+	}
+}
+
 // TestPatchSaysWhereItCannotKeep: anchors would change in more than one place.
 func TestPatchSaysWhereItCannotKeep(t *testing.T) {
 	for _, text := range []string{"a: &x {b: 1}\nc: *x\n", `{"a": {"b": 1}, "c": {"b": 1}}` + "\n"} {

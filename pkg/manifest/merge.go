@@ -78,30 +78,39 @@ func (m *merger) indent(out *bytes.Buffer, code difflib.OpCode) {
 		from = code.I1 // what is replaced shows best where it stood
 	}
 	for _, line := range m.next[code.J1:code.J2] {
-		own := depth(line)
-		if text := strings.TrimSpace(line); text != "" && (root < 0 || own <= root) {
-			root, shift = own, m.shift(from, own)
+		blank := strings.TrimSpace(line) == ""
+		if !blank && (root < 0 || level(line) <= root) {
+			root, shift = level(line), m.shift(from, level(line))
 		}
 		switch {
-		case shift > 0 && strings.TrimSpace(line) != "":
+		case shift > 0 && !blank:
 			out.WriteString(strings.Repeat(" ", shift))
 		case shift < 0:
-			line = line[min(-shift, own):]
+			line = line[min(-shift, depth(line)):]
 		}
 		out.WriteString(line)
 	}
 }
 
-// shift is how much deeper the line that a line of that depth stands beside or below is
+// shift is how much deeper the line that a line of that level stands beside or below is
 // in own than in base, looking back from a line of base.
-func (m *merger) shift(from, own int) int {
+func (m *merger) shift(from, wanted int) int {
 	for i := min(from, len(m.base)-1); i >= 0; i-- {
 		line, known := m.at[i]
-		if known && strings.TrimSpace(m.base[i]) != "" && depth(m.base[i]) <= own {
+		if known && strings.TrimSpace(m.base[i]) != "" && level(m.base[i]) <= wanted {
 			return depth(m.own[line]) - depth(m.base[i])
 		}
 	}
 	return 0
+}
+
+// level orders lines by what lies below what: an item of a list lies below a key of the
+// same depth.
+func level(line string) int {
+	if strings.HasPrefix(line[depth(line):], "- ") {
+		return 2*depth(line) + 1
+	}
+	return 2 * depth(line)
 }
 
 func depth(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
