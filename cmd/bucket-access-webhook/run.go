@@ -170,17 +170,22 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, log logr.Logger
 	issuer := &watch.Issuer{
 		Cluster: cluster, Client: clients.RESTClient(), Log: log.WithName("issuer"), Region: o.cluster.region, Changed: everything,
 	}
-	index, err := watchPods(mgr, clients, log.WithName("pods"))
+	pods, err := watchPods(mgr, clients, log.WithName("pods"))
 	if err != nil {
 		return nil, err
 	}
-	err = errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), mgr.Add(issuer), mgr.Add(leader))
+	counter := &reconcile.Pods{
+		Index: pods.Index, Accounts: pods.Accounts, Cached: client, Policies: policies, Facts: cluster.Facts, Leading: leader.Leading,
+		Excluded: accounts.Excluded, Recorder: recorder, Log: log.WithName("pods"),
+	}
+	err = errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), counter.Register(ctx, mgr),
+		mgr.Add(issuer), mgr.Add(leader))
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
 	}
 	reader, _ := o.reader.settings() // checked with the command line
 	service := &admission.Service{
-		Cluster: cluster, Policies: policies, Running: index, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience, Reader: reader,
+		Cluster: cluster, Policies: policies, Running: pods.Index, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience, Reader: reader,
 	}
 	server := admission.NewServer(service, o.availability.limits, recorder, log.WithName("admission"))
 	for _, entry := range admission.Entries() {
@@ -190,13 +195,13 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, log logr.Logger
 }
 
 // watchPods knows what runs, on every replica.
-func watchPods(mgr ctrl.Manager, clients kubernetes.Interface, log logr.Logger) (*watch.PodIndex, error) {
+func watchPods(mgr ctrl.Manager, clients kubernetes.Interface, log logr.Logger) (*watch.PodReflector, error) {
 	client, err := metadata.NewForConfigAndClient(metadata.ConfigFor(mgr.GetConfig()), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
 	}
 	reflector := &watch.PodReflector{Metadata: client, Clients: clients, Index: watch.NewPodIndex(), Log: log}
-	return reflector.Index, mgr.Add(reflector)
+	return reflector, mgr.Add(reflector)
 }
 
 // newLeader stands for election among the replicas.

@@ -1,15 +1,24 @@
 package suite
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
 
@@ -213,4 +222,103 @@ func TestALabelledServiceAccountIsAnswered(t *testing.T) {
 	if said, err := kubectl(t, nil, "-n", ns, "label", "serviceaccount", "api-sa", "team=orders"); err != nil || strings.Contains(said, "Warning") {
 		t.Errorf("another label: %v: %s", err, said)
 	}
+}
+
+// podCounts is what the replicas together say of a policy's Pods: only the leader counts.
+func podCounts(t *testing.T, policy string) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	for _, r := range cluster.Replicas() {
+		response, err := http.Get(r.Metrics)
+		if err != nil {
+			continue // it was ended by another test
+		}
+		text, err := io.ReadAll(response.Body)
+		must(t, errors.Join(err, response.Body.Close()))
+		for _, found := range regexp.MustCompile(`(?m)^bucket_access_pods\{policy="`+policy+`",state="(\w+)"\} (\d+)$`).FindAllStringSubmatch(string(text), -1) {
+			number, err := strconv.Atoi(found[2])
+			must(t, err)
+			counts[found[1]] += number
+		}
+	}
+	return counts
+}
+
+// TestPodsAreCountedThroughTheLifeOfAPolicy follows the metric through label, change and revocation.
+func TestPodsAreCountedThroughTheLifeOfAPolicy(t *testing.T) {
+	ns := newNamespace(t, cluster, nil, "api-sa", "second", "unlisted")
+	document := func(bucket string, accounts ...string) *corev1.ConfigMap {
+		subjects := make([]string, len(accounts))
+		for i, name := range accounts {
+			subjects[i] = subject(ns, name)
+		}
+		return policyConfigMap("counted", strings.Replace(policyDocument(strings.Join(subjects, ", ")), "orders-data", bucket, 1))
+	}
+	ctx, cancel := contextFor(4 * time.Minute)
+	defer cancel()
+	must(t, cluster.Client.Create(ctx, document("orders-data", "api-sa", "second")))
+	t.Cleanup(func() { _ = cluster.Client.Delete(context.Background(), policyConfigMap("counted", "")) })
+	base := podCounts(t, "none")["revoked"]
+	counted := func(when string, current, outdated, uninjected, revoked int) {
+		t.Helper()
+		want := map[string]int{"current": current, "outdated": outdated, "uninjected": uninjected, "revoked": revoked}
+		var got map[string]int
+		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+			if got = podCounts(t, "counted"); maps.Equal(got, want) || len(got) == 0 && current+outdated+uninjected+revoked == 0 {
+				return
+			}
+		}
+		t.Fatalf("%s: %v; want %v", when, got, want)
+	}
+	create := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			created(t, cluster, pod(ns, name))
+		}
+	}
+	create("a", "b")
+	created(t, cluster, pod(ns, "c", account("second")))
+	created(t, cluster, pod(ns, "d", account("unlisted")))
+	created(t, cluster, pod(ns, "e", label("bucket-access.io/policy", "none")))
+	counted("before the label", 0, 0, 0, 0)
+
+	said, err := kubectl(t, nil, "label", "namespace", ns, "bucket-access.io/policy=counted")
+	if err != nil || !strings.Contains(said, "4 Pods") {
+		t.Errorf("%v: %s", err, said)
+	}
+	counted("after the label", 0, 0, 3, 0) // neither the unlisted ServiceAccount's nor who declined
+
+	for _, name := range []string{"a", "b"} {
+		must(t, cluster.Client.Delete(ctx, pod(ns, name)))
+	}
+	create("a", "b")
+	counted("two restarted", 2, 0, 1, 0)
+
+	must(t, cluster.Client.Update(ctx, document("orders-moved", "api-sa", "second")))
+	counted("after a change", 0, 2, 1, 0)
+	must(t, cluster.Client.Delete(ctx, pod(ns, "a")))
+	create("a")
+	counted("one restarted", 1, 1, 1, 0)
+
+	must(t, cluster.Client.Update(ctx, document("orders-moved", "second")))
+	counted("after a revocation", 0, 0, 1, 2)
+	ended := pod(ns, "b")
+	must(t, cluster.Client.Get(ctx, client.ObjectKeyFromObject(ended), ended))
+	ended.Status.Phase = corev1.PodSucceeded
+	must(t, cluster.Client.Status().Update(ctx, ended))
+	counted("one ended", 0, 0, 1, 1)
+
+	must(t, cluster.Client.Delete(ctx, policyConfigMap("counted", "")))
+	counted("after the policy is gone", 0, 0, 0, 0)
+	eventually(t, "the Pod of a policy that is gone is revoked", func() bool { return podCounts(t, "none")["revoked"] == base+1 })
+
+	// By a ServiceAccount's label; of the Pods above, one still has what the new policy gives to another.
+	other := newNamespace(t, cluster, nil, "api-sa")
+	must(t, cluster.Client.Create(ctx, policyConfigMap("counted", policyDocument(subject(other, "api-sa")))))
+	created(t, cluster, pod(other, "a"))
+	created(t, cluster, pod(other, "b", account("default")))
+	if said, err := kubectl(t, nil, "-n", other, "label", "serviceaccount", "api-sa", "bucket-access.io/policy=counted"); err != nil {
+		t.Fatal(said)
+	}
+	counted("after a ServiceAccount's label", 0, 0, 1, 1)
 }

@@ -391,6 +391,47 @@ func cacheScenarios() []scenario {
 	}
 }
 
+// podScenarios are those of what is known of the Pods that run.
+func podScenarios() []scenario {
+	// told tells how the answer to a label lacks the number of Pods of a Namespace.
+	told := func(ctx context.Context, s *stage, namespace string, pods int) error {
+		_, said, err := s.Kubectl(ctx, "", "label", "namespace", namespace, "--dry-run=server", "bucket-access.io/policy=faults")
+		if want := fmt.Sprintf(`%d Pods of Namespace "%s" predate the label`, pods, namespace); err == nil && !strings.Contains(said, want) {
+			return fmt.Errorf("%d Pods were not told of: %s", pods, said)
+		}
+		return err
+	}
+	running := func(ctx context.Context, s *stage, names ...string) (string, error) {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "rights-"}}
+		if err := s.Client.Create(ctx, namespace); err != nil {
+			return "", err
+		}
+		errs := []error{s.EnsureDefaultAccount(ctx, namespace.Name)}
+		for _, name := range names {
+			errs = append(errs, s.Client.Create(ctx, pod(namespace.Name, name, account("default"))))
+		}
+		return namespace.Name, errors.Join(errs...)
+	}
+	return []scenario{
+		{"a labelled Namespace is told of the Pods that run", []string{"ClusterRole: list pods"}, func(ctx context.Context, s *stage) error {
+			namespace, err := running(ctx, s, "a", "b")
+			if err := errors.Join(err, second(s.replica(ctx))); err != nil {
+				return err
+			}
+			return until(ctx, "told", func() error { return told(ctx, s, namespace, 2) })
+		}, 0},
+		{"and of those that come later", []string{"ClusterRole: watch pods"}, func(ctx context.Context, s *stage) error {
+			namespace, err := running(ctx, s, "a")
+			if err := errors.Join(err, second(s.replica(ctx))); err != nil {
+				return err
+			}
+			return promptly(ctx, "told", func(i int) error {
+				return s.Client.Create(ctx, pod(namespace, fmt.Sprintf("later-%d", i), account("default")))
+			}, func(i int) error { return told(ctx, s, namespace, i+2) })
+		}, 0},
+	}
+}
+
 // certificateScenarios are those of the serving certificate.
 func certificateScenarios() []scenario {
 	const mutating, validating = "mutatingwebhookconfigurations/" + lab.Name, "validatingwebhookconfigurations/" + lab.Name
@@ -745,7 +786,7 @@ func (s *stage) playWithout(t *testing.T, all []right, r right, scene scenario, 
 func TestEveryRightIsNeeded(t *testing.T) {
 	t.Setenv("KUBE_FEATURE_WatchListClient", "false")
 	var known []string
-	whole := append(certificateScenarios(), cacheScenarios()...)
+	whole := slices.Concat(certificateScenarios(), cacheScenarios(), podScenarios())
 	for _, scene := range append(clusterScenarios(), whole...) {
 		known = append(known, scene.rights...)
 	}

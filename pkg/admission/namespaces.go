@@ -98,14 +98,14 @@ func unanswered() answer {
 
 // predate says how many Pods run without what their label has just come to ask for.
 func predate(pods int, more bool, of, namespace string) inject.Warning {
-	number, verb := fmt.Sprintf("%d Pods", pods), "predate"
+	number, verb, whose := fmt.Sprintf("%d Pods", pods), "predate", "they belong"
 	switch {
 	case more:
 		number = "at least " + number
 	case pods == 1:
-		number, verb = "1 Pod", "predates"
+		number, verb, whose = "1 Pod", "predates", "it belongs"
 	}
 	return inject.Warning{Reason: inject.WarnPodsPredate, Text: fmt.Sprintf(
-		"%s %s %s the label and can't be changed: restart what they belong to, such as by kubectl -n %s rollout restart deployment,statefulset,daemonset; "+
-			"a Pod without a controller must be deleted and created again", number, of, verb, namespace)}
+		"%s %s %s the label and can't be changed: restart what %s to, such as by kubectl -n %s rollout restart deployment,statefulset,daemonset; "+
+			"a Pod without a controller must be deleted and created again", number, of, verb, whose, namespace)}
 }

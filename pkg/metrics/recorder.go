@@ -48,6 +48,7 @@ type Recorder struct {
 	liveReads  *prometheus.CounterVec
 	accounts   *prometheus.CounterVec
 	records    *prometheus.CounterVec
+	pods       *pods
 }
 
 // New makes a recorder and registers its metrics.
@@ -71,7 +72,8 @@ func New(registry prometheus.Registerer) *Recorder {
 			Namespace: namespace, Name: "policies", Help: "Policy entries, by state.",
 		}, []string{"state"}),
 	}
-	registry.MustRegister(r.durations, r.policies)
+	r.pods = newPods()
+	registry.MustRegister(r.durations, r.policies, r.pods.gauge)
 	for _, state := range PolicyStates() {
 		r.policies.WithLabelValues(string(state))
 	}
@@ -99,7 +101,7 @@ func (r *Recorder) Policies(counts map[PolicyState]int) {
 	}
 }
 
-// LiveRead counts one read of a kind (namespace, serviceaccount, policies).
+// LiveRead counts one read of a kind (namespace, serviceaccount, policies, pods).
 func (r *Recorder) LiveRead(kind string, result Result) {
 	r.liveReads.WithLabelValues(kind, string(result)).Inc()
 }

@@ -2,10 +2,12 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"sync/atomic"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,6 +29,7 @@ type Cluster struct {
 	limits [limiters]*rate.Limiter
 	record *metrics.Recorder
 	facts  atomic.Pointer[decide.Cluster]
+	lists  *semaphore.Weighted // of Pods
 }
 
 // limiters share the live reads among namespaces: one that floods takes its own turns
@@ -37,7 +40,7 @@ const limiters = 64
 // each of its limiters: what a flood of fresh Pods can ask of the API server is
 // bounded, there and by the client's own limit.
 func NewCluster(cached, live client.Reader, perSecond float64, record *metrics.Recorder, facts decide.Cluster) *Cluster {
-	c := &Cluster{cached: cached, live: live, record: record}
+	c := &Cluster{cached: cached, live: live, record: record, lists: semaphore.NewWeighted(podLists)}
 	for i := range c.limits {
 		c.limits[i] = rate.NewLimiter(rate.Limit(perSecond), int(2*perSecond)+1)
 	}
@@ -78,8 +81,15 @@ func (c *Cluster) LiveServiceAccount(
 	return account, found, err
 }
 
-// mostPods is the number up to which Pods are counted where the API server is asked for them.
-const mostPods = 500
+// mostPods is the number up to which Pods are counted where the API server is asked for them,
+// and podLists how many such lists are read at once: they are large, and whoever reaches the
+// Service can ask for them. More than that do without a number.
+const (
+	mostPods = 500
+	podLists = 2
+)
+
+var errPodLists = errors.New("too many lists of Pods at once")
 
 // PodsWithout counts the Pods of a ServiceAccount that have not ended, ask for nothing
 // themselves and are not injected with the policy. The cache can't tell: metadata names no
@@ -89,6 +99,11 @@ func (c *Cluster) PodsWithout(ctx context.Context, namespace, serviceAccount, po
 	if err != nil {
 		return 0, false, fmt.Errorf("policy %q is no label value: %w", policy, err)
 	}
+	if !c.lists.TryAcquire(1) {
+		c.record.LiveRead("pods", metrics.Limited)
+		return 0, false, errPodLists
+	}
+	defer c.lists.Release(1)
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
 	err = c.read(ctx, "pods", namespace, func() error {
