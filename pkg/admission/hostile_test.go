@@ -157,6 +157,8 @@ func FuzzReview(f *testing.F) {
 	f.Add([]byte(reviewOf(`{"metadata":{"labels":{"bucket-access.io/policy":"orders"},"annotations":{"bucket-access.io/status":"{"}},"spec":{"containers":[{"env":[{"name":"\u0041WS_REGION","valueFrom":{"fieldRef":{"fieldPath":"x"}}}]}],"volumes":[null,{"name":"aws-iam-token"}]}}`)))
 	f.Add([]byte(reviewOf(`{"spec":{"containers":[null,{"env":null},{"env":[null]},{"volumeMounts":[{"mountPath":"C:\\var\\run"}]}]}}`)))
 	f.Add([]byte(`{"request":{"request":{}}}`))
+	f.Add([]byte(workloadReview("cronjobs", `{"labels":{"bucket-access.io/policy":"x"}}`, plainPod(`"bucket-access.io/policy":"orders"`))))
+	f.Add([]byte(namespaceReview("orders", "none")))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, entry := range Entries() {
 			service, _, policies := newFakes(t)

@@ -32,7 +32,7 @@ type Pods struct {
 	Leading  func() bool
 	// Excluded are the namespaces that the admission entries leave alone.
 	Excluded []string
-	// Accounts reads the ServiceAccounts of a Namespace's uninjected Pods into Index.
+	// Accounts reads the ServiceAccounts of a Namespace's Pods into Index.
 	Accounts func(ctx context.Context, namespace string) error
 	Recorder *metrics.Recorder
 	Log      logr.Logger
@@ -43,8 +43,8 @@ type Pods struct {
 const (
 	countInterval = 5 * time.Second
 	// accountsInterval is how often Pods of one Namespace are listed at most, and accountsAtOnce
-	// of how many Namespaces in a row. Both only while there are Pods that may lack a policy
-	// and whose ServiceAccount is unknown.
+	// of how many Namespaces in a row. Both only while there are Pods that a policy
+	// may concern and whose ServiceAccount is unknown.
 	accountsInterval = 30 * time.Second
 	accountsAtOnce   = 20
 )
@@ -183,8 +183,8 @@ func (p *Pods) count(ctx context.Context) (counts metrics.PodCounts, unknown map
 	return counts, unknown, nil
 }
 
-// injected judges what was injected by the policy as it is now. Where the ServiceAccount was
-// not recorded, one of its Namespace that is listed keeps it from being revoked.
+// injected judges what was injected by the policy as it is now. While the ServiceAccount is
+// unknown, one of its Namespace that is listed keeps it from being revoked.
 func (p *Pods) injected(class watch.PodClass) (policy string, state metrics.PodState) {
 	if class.Injected == "" {
 		return "", ""
@@ -210,12 +210,14 @@ func (p *Pods) injected(class watch.PodClass) (policy string, state metrics.PodS
 func (p *Pods) uninjected(class watch.PodClass, above labels, cluster decide.Cluster) (policy string, missing, known bool) {
 	accounts, namespace := above.accounts[class.Namespace], above.namespaces[class.Namespace]
 	switch {
+	case class.Account == "" && class.Injected != "":
+		return "", false, false // injected by an older version, which did not record it
 	case class.Asked == decide.Label{Value: v1alpha1.PolicyNone, Set: true}:
 		return "", false, true
 	case !class.Asked.Set && !class.Marked && !namespace.Set && len(accounts) == 0:
 		return "", false, true
 	case class.Account == "":
-		return "", false, class.Injected != "" // that of an injected Pod is not read
+		return "", false, false
 	}
 	verdict := decide.Pod(decide.PodRequest{
 		Namespace: class.Namespace, ServiceAccount: class.Account,

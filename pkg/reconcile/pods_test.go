@@ -107,24 +107,26 @@ func TestPodsAreCountedByPolicyAndState(t *testing.T) {
 		want        metrics.PodCounts
 		wantReading bool
 	}{
-		"current":                             {running{policy: "orders", hash: orders, account: "api-sa", source: decide.FromNamespace}, shop, nil, "", metrics.PodCounts{"orders": {metrics.PodsCurrent: 1}}, false},
-		"outdated":                            {running{policy: "orders", hash: "x", account: "api-sa", source: decide.FromNamespace}, shop, nil, "", metrics.PodCounts{"orders": {metrics.PodsOutdated: 1}}, false},
-		"no longer listed":                    {running{policy: "orders", hash: orders, account: "third", source: decide.FromNamespace}, shop, nil, "", metrics.PodCounts{"orders": {metrics.PodsRevoked: 1}}, false},
-		"an older version's":                  {running{policy: "orders", hash: orders, source: decide.FromNamespace}, shop, nil, "", metrics.PodCounts{"orders": {metrics.PodsCurrent: 1}}, false},
-		"an older one's, revoked":             {running{namespace: "elsewhere", policy: "orders", hash: orders, source: decide.FromPod}, nil, nil, "", metrics.PodCounts{"orders": {metrics.PodsRevoked: 1}}, false},
-		"the policy is gone":                  {running{policy: "anything", hash: "x", account: "api-sa", source: decide.FromPod}, nil, nil, "", metrics.PodCounts{"none": {metrics.PodsRevoked: 1}}, false},
-		"nothing is in force":                 {running{policy: "broken", hash: "x", account: "api-sa", source: decide.FromPod}, nil, nil, "", metrics.PodCounts{}, false},
-		"excluded":                            {running{namespace: "kube-system", policy: "orders", hash: "x", account: "api-sa"}, nil, nil, "", metrics.PodCounts{}, false},
-		"never asked for":                     {running{}, nil, nil, "api-sa", metrics.PodCounts{}, false},
-		"before the Namespace's label":        {running{}, shop, nil, "api-sa", metrics.PodCounts{"orders": {metrics.PodsUninjected: 1}}, true},
-		"in a labelled Namespace, not listed": {running{}, shop, nil, "third", metrics.PodCounts{}, true},
-		"in a labelled Namespace, declined":   {running{asks: "none"}, shop, nil, "api-sa", metrics.PodCounts{}, false},
-		"an unknown policy's Namespace":       {running{}, map[string]string{"shop": "ordres"}, nil, "api-sa", metrics.PodCounts{}, true},
-		"before the ServiceAccount's label":   {running{}, nil, map[[2]string]string{{"shop", "second"}: "orders"}, "second", metrics.PodCounts{"orders": {metrics.PodsUninjected: 1}}, true},
-		"of another ServiceAccount":           {running{}, nil, map[[2]string]string{{"shop", "second"}: "orders"}, "api-sa", metrics.PodCounts{}, true},
-		"a ServiceAccount that declines":      {running{}, shop, map[[2]string]string{{"shop", "second"}: "none"}, "second", metrics.PodCounts{}, true},
-		"its own label":                       {running{asks: "orders"}, nil, nil, "api-sa", metrics.PodCounts{"orders": {metrics.PodsUninjected: 1}}, true},
-		"marked":                              {running{marked: true}, nil, nil, "api-sa", metrics.PodCounts{}, true},
+		"current":            {running{policy: "orders", hash: orders, account: "api-sa", source: decide.FromNamespace}, shop, nil, "", metrics.PodCounts{"orders": {metrics.PodsCurrent: 1}}, false},
+		"outdated":           {running{policy: "orders", hash: "x", account: "api-sa", source: decide.FromNamespace}, shop, nil, "", metrics.PodCounts{"orders": {metrics.PodsOutdated: 1}}, false},
+		"no longer listed":   {running{policy: "orders", hash: orders, account: "third", source: decide.FromNamespace}, shop, nil, "", metrics.PodCounts{"orders": {metrics.PodsRevoked: 1}}, false},
+		"an older version's": {running{policy: "orders", hash: orders, source: decide.FromNamespace}, shop, nil, "api-sa", metrics.PodCounts{"orders": {metrics.PodsCurrent: 1}}, true},
+		"an older one's, of another ServiceAccount":       {running{policy: "orders", hash: orders, source: decide.FromNamespace}, shop, nil, "third", metrics.PodCounts{"orders": {metrics.PodsRevoked: 1}}, true},
+		"an older one's, still unknown":                   {running{policy: "other", hash: hash("other"), source: decide.FromPod}, nil, nil, "", metrics.PodCounts{"other": {metrics.PodsCurrent: 1}}, true},
+		"an older one's, none of its Namespace is listed": {running{namespace: "elsewhere", policy: "orders", hash: orders, source: decide.FromPod}, nil, nil, "", metrics.PodCounts{"orders": {metrics.PodsRevoked: 1}}, true},
+		"the policy is gone":                              {running{policy: "anything", hash: "x", account: "api-sa", source: decide.FromPod}, nil, nil, "", metrics.PodCounts{"none": {metrics.PodsRevoked: 1}}, false},
+		"nothing is in force":                             {running{policy: "broken", hash: "x", account: "api-sa", source: decide.FromPod}, nil, nil, "", metrics.PodCounts{}, false},
+		"excluded":                                        {running{namespace: "kube-system", policy: "orders", hash: "x", account: "api-sa"}, nil, nil, "", metrics.PodCounts{}, false},
+		"never asked for":                                 {running{}, nil, nil, "api-sa", metrics.PodCounts{}, false},
+		"before the Namespace's label":                    {running{}, shop, nil, "api-sa", metrics.PodCounts{"orders": {metrics.PodsUninjected: 1}}, true},
+		"in a labelled Namespace, not listed":             {running{}, shop, nil, "third", metrics.PodCounts{}, true},
+		"in a labelled Namespace, declined":               {running{asks: "none"}, shop, nil, "api-sa", metrics.PodCounts{}, false},
+		"an unknown policy's Namespace":                   {running{}, map[string]string{"shop": "ordres"}, nil, "api-sa", metrics.PodCounts{}, true},
+		"before the ServiceAccount's label":               {running{}, nil, map[[2]string]string{{"shop", "second"}: "orders"}, "second", metrics.PodCounts{"orders": {metrics.PodsUninjected: 1}}, true},
+		"of another ServiceAccount":                       {running{}, nil, map[[2]string]string{{"shop", "second"}: "orders"}, "api-sa", metrics.PodCounts{}, true},
+		"a ServiceAccount that declines":                  {running{}, shop, map[[2]string]string{{"shop", "second"}: "none"}, "second", metrics.PodCounts{}, true},
+		"its own label":                                   {running{asks: "orders"}, nil, nil, "api-sa", metrics.PodCounts{"orders": {metrics.PodsUninjected: 1}}, true},
+		"marked":                                          {running{marked: true}, nil, nil, "api-sa", metrics.PodCounts{}, true},
 		"of what the Namespace said before": {running{policy: "other", hash: hash("other"), account: "api-sa", source: decide.FromNamespace}, shop, nil, "",
 			metrics.PodCounts{"orders": {metrics.PodsUninjected: 1}, "other": {metrics.PodsCurrent: 1}}, false},
 	} {
@@ -156,7 +158,7 @@ func TestPodsAreCountedByPolicyAndState(t *testing.T) {
 			if diff := cmp.Diff(test.want, counts); diff != "" {
 				t.Errorf("counts (-want +got):\n%s", diff)
 			}
-			if want := slices.Repeat([]string{"shop"}, map[bool]int{true: 1}[test.wantReading]); !slices.Equal(reads, want) {
+			if want := slices.Repeat([]string{test.pod.namespace}, map[bool]int{true: 1}[test.wantReading]); !slices.Equal(reads, want) {
 				t.Errorf("Pods were listed in %v; want %v", reads, want)
 			}
 		})

@@ -27,9 +27,12 @@ type PodReflector struct {
 	Log      logr.Logger
 }
 
-// podPage is the number of Pods that are read at once: more would be held in memory as they
-// come, with all their managedFields.
-const podPage = 500
+// podPage is the number of Pods whose metadata is read at once, and accountsPage that of whole
+// Pods: they are held in memory as they come.
+const (
+	podPage      = 500
+	accountsPage = 100
+)
 
 // alive selects the Pods that have not ended.
 func alive() fields.Selector {
@@ -108,10 +111,10 @@ func trimPod(pod *metav1.PartialObjectMetadata) {
 	pod.ObjectMeta = kept
 }
 
-// Accounts reads the ServiceAccounts of the Pods of a Namespace that carry no injection into
-// the index, page by page. Metadata does not name them.
+// Accounts reads the ServiceAccounts of the Pods of a Namespace into the index, page by page.
+// Metadata does not name them.
 func (p *PodReflector) Accounts(ctx context.Context, namespace string) error {
-	options := metav1.ListOptions{FieldSelector: alive().String(), LabelSelector: "!" + v1alpha1.LabelInjected, Limit: podPage}
+	options := metav1.ListOptions{FieldSelector: alive().String(), Limit: accountsPage}
 	for {
 		list, err := p.Clients.CoreV1().Pods(namespace).List(ctx, options)
 		if err != nil {
