@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/go-logr/logr"
@@ -13,9 +14,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
-
-	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
-	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
 )
 
 // PodReflector keeps a PodIndex in step with the cluster. It asks for metadata alone, and
@@ -47,24 +45,40 @@ func (*PodReflector) NeedLeaderElection() bool { return false }
 // Start watches until ctx ends.
 func (p *PodReflector) Start(ctx context.Context) error {
 	pods := p.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("pods"))
+	store := &podStore{PodIndex: p.Index}
 	source := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return listTrimmed(ctx, pods, options)
+			return store.list(ctx, pods, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (apiwatch.Interface, error) {
 			options.FieldSelector = alive().String()
 			return pods.Watch(ctx, options)
 		},
 	}
-	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(source, p.Metadata), &metav1.PartialObjectMetadata{},
-		trimmed{p.Index}, cache.ReflectorOptions{Name: "pods", TypeDescription: "metadata of Pods", Logger: &p.Log}).RunWithContext(ctx)
+	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(source, listsThemselves{}), &metav1.PartialObjectMetadata{},
+		store, cache.ReflectorOptions{Name: "pods", TypeDescription: "metadata of Pods", Logger: &p.Log}).RunWithContext(ctx)
 	return nil
 }
 
-// listTrimmed lists page by page and keeps of each what is needed: API servers that can't
-// stream a list would send all Pods of the cluster at once.
-func listTrimmed(ctx context.Context, pods metadata.ResourceInterface, options metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
-	all := &metav1.PartialObjectMetadataList{}
+// listsThemselves keeps the reflector from streaming a list, of which it would hold every
+// object until the last one has come: 40 MiB for 50,000 Pods.
+type listsThemselves struct{}
+
+// IsWatchListSemanticsUnSupported is what client-go asks for.
+func (listsThemselves) IsWatchListSemanticsUnSupported() bool { return true }
+
+// podStore is the index as a reflector fills it. A list goes into it page by page, so that
+// the cluster's Pods are never held all at once.
+type podStore struct {
+	*PodIndex
+	listed *PodIndex // by the last list
+}
+
+var errNotListed = errors.New("watch: Pods were not listed")
+
+// list reads all Pods, and returns of them no more than at which version that was.
+func (s *podStore) list(ctx context.Context, pods metadata.ResourceInterface, options metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
+	next := NewPodIndex()
 	page := metav1.ListOptions{FieldSelector: alive().String(), Limit: podPage, TimeoutSeconds: options.TimeoutSeconds}
 	for {
 		list, err := pods.List(ctx, page)
@@ -72,43 +86,23 @@ func listTrimmed(ctx context.Context, pods metadata.ResourceInterface, options m
 			return nil, err
 		}
 		for i := range list.Items {
-			trimPod(&list.Items[i])
+			next.update(&list.Items[i])
 		}
-		all.TypeMeta, all.ResourceVersion = list.TypeMeta, list.ResourceVersion
-		all.Items = append(all.Items, list.Items...)
 		if page.Continue = list.Continue; page.Continue == "" {
-			return all, nil
+			s.listed = next
+			return &metav1.PartialObjectMetadataList{TypeMeta: list.TypeMeta, ListMeta: metav1.ListMeta{ResourceVersion: list.ResourceVersion}}, nil
 		}
 	}
 }
 
-// trimmed lets a reflector hold less while it takes in a streamed list.
-type trimmed struct{ *PodIndex }
-
-// Transformer is what client-go asks for.
-func (trimmed) Transformer() cache.TransformFunc {
-	return func(object any) (any, error) {
-		pod, err := podMetadata(object)
-		if err == nil {
-			trimPod(pod)
-		}
-		return pod, err
+// Replace puts what was listed in force.
+func (s *podStore) Replace([]any, string) error {
+	if s.listed == nil {
+		return errNotListed
 	}
-}
-
-// trimPod drops all of a Pod's metadata that no class is made of. Doing it twice changes nothing.
-func trimPod(pod *metav1.PartialObjectMetadata) {
-	kept := metav1.ObjectMeta{
-		Name: pod.Name, Namespace: pod.Namespace, ResourceVersion: pod.ResourceVersion, DeletionTimestamp: pod.DeletionTimestamp,
-		Labels:      filter(pod.Labels, v1alpha1.LabelPolicy, v1alpha1.LabelInjected, v1alpha1.LabelServiceAccountPolicy),
-		Annotations: filter(pod.Annotations, mirrorPod, v1alpha1.AnnotationStatus),
-	}
-	if status, ok := inject.ParseStatus(kept.Annotations[v1alpha1.AnnotationStatus]); ok {
-		kept.Annotations[v1alpha1.AnnotationStatus] = inject.Status{
-			Policy: status.Policy, Source: status.Source, ServiceAccount: status.ServiceAccount, Hash: status.Hash,
-		}.String()
-	}
-	pod.ObjectMeta = kept
+	s.take(s.listed)
+	s.listed = nil
+	return nil
 }
 
 // Accounts reads the ServiceAccounts of the Pods of a Namespace into the index, page by page.

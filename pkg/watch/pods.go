@@ -196,10 +196,15 @@ func (x *PodIndex) Replace(objects []any, _ string) error {
 		}
 		next.update(pod)
 	}
+	x.take(next)
+	return nil
+}
+
+// take puts what another index knows in the place of what was known. It is all there is.
+func (x *PodIndex) take(next *PodIndex) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.namespaces, x.synced = next.namespaces, true
-	return nil
 }
 
 // Resync has nothing to do: there is no queue behind.
