@@ -108,11 +108,13 @@ func putRolePolicy(t *testing.T, a *access, command string) {
 // mends it by what doctor prints.
 func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 	removeBucketPolicy := func(t *testing.T, a *access, _ string) {
+		t.Helper()
 		must(t, a.b.SetBucketPolicy(testContext(t), a.policy.Bucket, iam.Document{}))
 	}
 	for name, test := range map[string]struct {
 		fault  string // of the reader's
 		own    bool
+		more   []string
 		breaks func(t *testing.T, a *access)
 		args   []string
 		check  string
@@ -128,33 +130,50 @@ func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 		"an explicit Deny in the role's policy": {fault: "an explicit Deny in the role's policy", check: "bucket", why: "ExplicitDenyRolePolicy"},
 		"a grant for another bucket":            {fault: "a grant for another bucket", check: "bucket", why: "NotGranted", mend: putRolePolicy},
 		"no such bucket": {fault: "no such bucket", check: "bucket", why: "BucketMissing", mend: func(t *testing.T, a *access, _ string) {
+			t.Helper()
 			must(t, a.b.CreateBucket(testContext(t), a.policy.Bucket, map[string]string{"config.json": "{}"}))
 		}},
 		"no grant for objects": {breaks: granted(func(g *iam.Grant) { g.Actions = []string{"s3:ListBucket"} }), check: "object", why: "NotGranted", mend: putRolePolicy},
-		"no such object":       {args: []string{"--key=nothing.json"}, check: "object", why: "KeyMissing", mend: func(t *testing.T, a *access, _ string) { must(t, a.b.Put(testContext(t), a.policy.Bucket, "nothing.json", "text/plain", []byte("x"))) }},
+		"no such object": {args: []string{"--key=nothing.json"}, check: "object", why: "KeyMissing", mend: func(t *testing.T, a *access, _ string) {
+			t.Helper()
+			must(t, a.b.Put(testContext(t), a.policy.Bucket, "nothing.json", "text/plain", []byte("x")))
+		}},
 		"no such role": {fault: "no such role", own: true, check: "trust", why: "there is no role", mend: func(t *testing.T, a *access, command string) {
+			t.Helper()
 			if !strings.HasPrefix(command, "aws iam create-role --role-name "+a.policy.Role.Name()+" --assume-role-policy-document ") {
 				t.Fatal(command)
 			}
 			_, err := a.b.IAM.CreateRole(t.Context(), &awsiam.CreateRoleInput{RoleName: aws.String(a.policy.Role.Name()), AssumeRolePolicyDocument: aws.String(document(t, command))})
 			must(t, err)
 		}},
-		"no OIDC provider": {breaks: func(t *testing.T, a *access) {
+		"no OIDC provider": {own: true, breaks: func(t *testing.T, a *access) {
+			t.Helper()
 			provider := iam.ProviderARN(a.policy.Role, cluster.Issuer)
 			_, err := a.b.IAM.DeleteOpenIDConnectProvider(t.Context(), &awsiam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: &provider})
 			must(t, err)
-		}, check: "session", why: "ProviderMissing", mend: func(t *testing.T, a *access, command string) {
+		}, check: "provider", why: "ProviderMissing", mend: func(t *testing.T, a *access, command string) {
+			t.Helper()
 			if command != "aws iam create-open-id-connect-provider --url "+cluster.Issuer+" --client-id-list 'sts.amazonaws.com'" {
 				t.Error(command)
 			}
 			must(t, a.b.CreateProvider(testContext(t), "sts.amazonaws.com"))
 		}},
+		"an audience that the provider does not know": {own: true, more: []string{"audience: https://other.example.com"}, check: "provider", why: "WrongAudience", mend: func(t *testing.T, a *access, command string) {
+			t.Helper()
+			provider := iam.ProviderARN(a.policy.Role, cluster.Issuer)
+			if command != "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn "+provider+" --client-id 'https://other.example.com'" {
+				t.Error(command)
+			}
+			_, err := a.b.IAM.AddClientIDToOpenIDConnectProvider(t.Context(), &awsiam.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: &provider, ClientID: &a.policy.Audience})
+			must(t, err)
+		}},
 		"S3 that is down": {breaks: func(_ *testing.T, a *access) { a.b.Kill("s3") }, check: "bucket", why: "Unreachable", mend: func(t *testing.T, a *access, _ string) {
+			t.Helper()
 			must(t, a.b.Start(testContext(t), "s3"))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, a := livePatient(t, test.own)
+			p, a := livePatient(t, test.own, test.more...)
 			breaks := test.breaks
 			if test.fault != "" {
 				breaks = faults[test.fault].breaks
@@ -163,6 +182,12 @@ func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 				breaks(t, a)
 			}
 			args := append([]string{"pod/app", "--live"}, test.args...)
+			mended := false
+			t.Cleanup(func() { // all of them share one Account B
+				if !mended && test.fault == "" && test.mend != nil {
+					test.mend(t, a, "")
+				}
+			})
 			report, shown := p.examine(t, args...)
 			found := find(t, report, test.check)
 			if red := firstRed(report); red.ID != test.check || red.State != doctor.Fail || !strings.Contains(red.Why, test.why) || red.Fix == "" {
@@ -172,6 +197,7 @@ func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 			if test.mend == nil {
 				return
 			}
+			mended = true
 			test.mend(t, a, found.Command)
 			if report, shown := p.examine(t, args...); find(t, report, test.check).State != doctor.OK {
 				t.Errorf("not mended:\n%s", shown)

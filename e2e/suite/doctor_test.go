@@ -208,6 +208,7 @@ func clusterFaults() []brokenLink {
 	asks := label("bucket-access.io/policy", "orders")
 	onPod := func(name string, edits ...func(*corev1.Pod)) func(*testing.T, *patient) []string {
 		return func(t *testing.T, p *patient) []string {
+			t.Helper()
 			created(t, p.Lab, pod(p.namespace, name, edits...))
 			return []string{"pod/" + name}
 		}
@@ -215,21 +216,26 @@ func clusterFaults() []brokenLink {
 	return []brokenLink{
 		{name: "nothing asks", inflict: onPod("unlabelled"), check: "label", state: doctor.Fail, why: "carries the label bucket-access.io/policy"},
 		{name: "a Pod from before the label", inflict: func(t *testing.T, p *patient) []string { // the label is there now
+			t.Helper()
 			return []string{"pod/unlabelled"}
 		}, check: "pod", state: doctor.Fail, why: "is not injected"},
 		{name: "an outdated Pod", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.setPolicy(t, p.document("prefix: new/"))
 			return []string{"pod/app"}
 		}, check: "pod", state: doctor.Fail, why: `prefix "" instead of "new/"`},
 		{name: "an invalid policy", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.bypass(t, func() { p.setPolicy(t, p.document("prefix: new/", "bukket: x")) })
 			return []string{"orders"}
 		}, check: "policies", state: doctor.Fail, why: "data[orders].bukket", editor: "/bukket/d"},
 		{name: "an unknown policy on the Namespace", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			ns := newNamespace(t, p.Lab, map[string]string{"bucket-access.io/policy": "ordres"})
 			return []string{"ns/" + ns}
 		}, check: "label", state: doctor.Fail, why: `names policy "ordres", which does not exist`},
 		{name: "an unknown policy on the ServiceAccount", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.bypass(t, func() {
 				must(t, p.Client.Create(testContext(t), labelledAccount(p.namespace, "typo", "odrers", nil)))
 			})
@@ -237,28 +243,33 @@ func clusterFaults() []brokenLink {
 			return []string{"sa/typo"}
 		}, check: "label", state: doctor.Fail, why: `names policy "odrers", which does not exist`},
 		{name: "a subject that is not listed", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.bypass(t, func() {
 				must(t, p.Client.Create(testContext(t), labelledAccount(p.namespace, "worker", "orders", nil)))
 			})
 			return []string{"sa/worker"}
 		}, check: "label", state: doctor.Fail, why: `policy "orders" does not list`, editor: `s/serviceAccount: "typo"/serviceAccount: "worker"/`},
 		{name: "another issuer in the policy", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.kubectl(t, "-n", p.namespace, "delete", "pod", "unlabelled", "--force") // it is outdated by now
 			p.setPolicy(t, policyDocument(subject(p.namespace, "api-sa")+", "+subject(p.namespace, "worker"), "prefix: new/", "issuer: https://other.example.com"))
 			return []string{"orders"}
 		}, check: "issuer", state: doctor.Fail, why: "says https://other.example.com", editor: "/issuer:/d"},
 		{name: "another role on the ServiceAccount", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.bypass(t, func() {
 				p.kubectl(t, "-n", p.namespace, "annotate", "--overwrite", "serviceaccount", "worker", "eks.amazonaws.com/role-arn="+roleA)
 			})
 			return []string{"sa/worker"}
 		}, check: "serviceaccount", state: doctor.Fail, why: "eks.amazonaws.com/role-arn is"},
 		{name: "a ServiceAccount that is gone", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			created(t, p.Lab, pod(p.namespace, "orphan", asks, account("worker")))
 			p.kubectl(t, "-n", p.namespace, "delete", "serviceaccount", "worker")
 			return []string{"pod/orphan"}
 		}, check: "label", state: doctor.Fail, why: "worker does not exist"},
 		{name: "static keys from a Secret", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			must(t, p.Client.Create(testContext(t), &corev1.Secret{
 				ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "keys"},
 				StringData: map[string]string{"ACCESS_KEY_ID": "AKIASECRETVALUE", "OTHER": "AKIASECRETVALUE"},
@@ -269,6 +280,7 @@ func clusterFaults() []brokenLink {
 			return []string{"pod/from-secret"}
 		}, check: "credentials", state: doctor.Fail, why: "container app takes AWS_ACCESS_KEY_ID from secret keys (envFrom)"},
 		{name: "a profile from a ConfigMap", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			must(t, p.Client.Create(testContext(t), &corev1.ConfigMap{
 				ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "settings"}, Data: map[string]string{"AWS_PROFILE": "AKIASECRETVALUE"},
 			}))
@@ -279,14 +291,17 @@ func clusterFaults() []brokenLink {
 		}, check: "credentials", state: doctor.Fail, why: "container app takes AWS_PROFILE from configmap settings (envFrom)"},
 		{name: "a Pod that declines", inflict: onPod("declines", label("bucket-access.io/policy", "none")), check: "label", state: doctor.Warn, why: "declines access"},
 		{name: "static keys that the policy only warns of", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.setPolicy(t, p.document("prefix: new/", "staticCredentials: Warn"))
 			created(t, p.Lab, pod(p.namespace, "static", asks, env("AWS_SECRET_ACCESS_KEY", "AKIASECRETVALUE")))
 			return []string{"pod/static"}
 		}, check: "credentials", state: doctor.Fail, why: "container app sets AWS_SECRET_ACCESS_KEY", sentence: "make the Pod anew", mend: func(t *testing.T, p *patient) {
+			t.Helper()
 			p.kubectl(t, "-n", p.namespace, "delete", "pod", "static", "--force")
 			created(t, p.Lab, pod(p.namespace, "static", asks))
 		}},
 		{name: "a Pod whose access was revoked", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.setPolicy(t, policyDocument(subject(p.namespace, "api-sa")+", "+subject(p.namespace, "former"), "prefix: new/"))
 			p.kubectl(t, "-n", p.namespace, "create", "serviceaccount", "former")
 			created(t, p.Lab, pod(p.namespace, "former", asks, account("former")))
@@ -295,17 +310,21 @@ func clusterFaults() []brokenLink {
 			p.setPolicy(t, p.document("prefix: new/"))
 			return []string{"orders"}
 		}, check: "pods", state: doctor.Fail, why: "1 revoked; the first are of pod/former", sentence: "make them anew", mend: func(t *testing.T, p *patient) {
+			t.Helper()
 			p.kubectl(t, "-n", p.namespace, "delete", "pod", "former", "--force") // made anew it is refused, which is meant
 		}},
 		{name: "an issuer that nobody can read", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.kubectl(t, "delete", "clusterrolebinding", "publish-issuer")
 			return []string{"pod/app"}
-		}, check: "issuer", state: doctor.Warn, why: "can't be read from here", sentence: "publish the issuer's documents", mend: func(t *testing.T, p *patient) { p.publish(t) }},
+		}, check: "issuer", state: doctor.Warn, why: "can't be read from here", sentence: "publish the issuer's documents", mend: func(t *testing.T, p *patient) { t.Helper(); p.publish(t) }},
 		{name: "our entries are not called again", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.kubectl(t, "patch", "mutatingwebhookconfiguration", lab.Name, "--type=json", "-p", `[{"op":"replace","path":"/webhooks/1/reinvocationPolicy","value":"Never"}]`)
 			return nil
 		}, check: "order", state: doctor.Warn, why: "namespaced-pods.bucket-access.io is not called again"},
 		{name: "EKS's webhook is not called again", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			none := registrationv1.SideEffectClassNone
 			must(t, p.Client.Create(testContext(t), &registrationv1.MutatingWebhookConfiguration{
 				ObjectMeta: metav1.ObjectMeta{Name: "pod-identity-webhook"}, Webhooks: []registrationv1.MutatingWebhook{{
@@ -316,22 +335,27 @@ func clusterFaults() []brokenLink {
 			return nil
 		}, check: "order", state: doctor.Warn, why: "EKS's own webhook is not called again"},
 		{name: "a backstop is gone", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.kubectl(t, "delete", "validatingadmissionpolicybinding", lab.Name+"-pods")
 			return nil
 		}, check: "backstops", state: doctor.Warn, why: "does not exist", sentence: "install the chart or the manifests again", mend: reinstall},
 		{name: "an entry is gone", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.kubectl(t, "patch", "mutatingwebhookconfiguration", lab.Name, "--type=json", "-p", `[{"op":"remove","path":"/webhooks/2"}]`)
 			return nil
 		}, check: "configuration", state: doctor.Fail, why: "lacks the entries serviceaccount-pods", sentence: "install the chart or the manifests again", mend: reinstall},
 		{name: "the validating configuration is gone", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.kubectl(t, "delete", "validatingwebhookconfiguration", lab.Name)
 			return nil
 		}, check: "configuration", state: doctor.Fail, why: "no policy is judged", sentence: "install the chart or the manifests again", mend: reinstall},
 		{name: "the mutating configuration is gone", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.kubectl(t, "delete", "mutatingwebhookconfiguration", lab.Name)
 			return []string{"pod/app"}
 		}, check: "configuration", state: doctor.Fail, why: "no Pod is sent", sentence: "install the chart or the manifests again", mend: reinstall},
 		{name: "another server answers", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.kubeconfig = filepath.Join(p.Dir, "nowhere")
 			_, err := p.WriteKubeconfig("nowhere", "https://127.0.0.1:1")
 			must(t, err)
@@ -339,30 +363,37 @@ func clusterFaults() []brokenLink {
 		}, check: "server", state: doctor.Fail, why: "does not answer", sentence: "see the kubeconfig", mend: func(_ *testing.T, p *patient) { p.kubeconfig = p.Kubeconfig }},
 		{name: "the bundle is of another CA", inflict: func(t *testing.T, p *patient) []string {
 			// Who writes the bundle may not any more.
+			t.Helper()
 			p.kubectl(t, "delete", "clusterrolebinding", lab.Name)
 			pair, err := lab.ServingPair()
 			must(t, err)
 			p.setBundle(t, pair["ca.crt"])
 			return []string{"pod/app"}
-		}, check: "call", state: doctor.Fail, why: "does not trust the webhook's certificate", sentence: "see who writes it", mend: reinstall, then: func(t *testing.T, p *patient) { p.restart(t) }},
+		}, check: "call", state: doctor.Fail, why: "does not trust the webhook's certificate", sentence: "see who writes it", mend: reinstall, then: func(t *testing.T, p *patient) { t.Helper(); p.restart(t) }},
 		{name: "no replica", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.stopReplicas()
 			return []string{"pod/app"}
-		}, check: "replicas", state: doctor.Fail, why: "no replica is ready", sentence: "see why", mend: func(t *testing.T, p *patient) { p.restart(t) }},
+		}, check: "replicas", state: doctor.Fail, why: "no replica is ready", sentence: "see why", mend: func(t *testing.T, p *patient) { t.Helper(); p.restart(t) }},
 		{name: "scaled to nothing", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.stopReplicas()
 			p.kubectl(t, "-n", lab.Namespace, "scale", "deployment", lab.Name, "--replicas=0")
 			return nil
-		}, check: "replicas", state: doctor.Fail, why: "scaled to 0", then: func(t *testing.T, p *patient) { p.restart(t) }},
+		}, check: "replicas", state: doctor.Fail, why: "scaled to 0", then: func(t *testing.T, p *patient) { t.Helper(); p.restart(t) }},
 		{name: "no bundle", inflict: func(t *testing.T, p *patient) []string {
+			t.Helper()
 			p.stopReplicas()
 			p.setBundle(t, nil)
 			return nil
-		}, check: "configuration", state: doctor.Fail, why: "no caBundle in", sentence: "see who writes it", mend: func(t *testing.T, p *patient) { p.restart(t) }},
+		}, check: "configuration", state: doctor.Fail, why: "no caBundle in", sentence: "see who writes it", mend: func(t *testing.T, p *patient) { t.Helper(); p.restart(t) }},
 	}
 }
 
-func reinstall(t *testing.T, p *patient) { p.kubectl(t, "apply", "-k", "manifests/default") }
+func reinstall(t *testing.T, p *patient) {
+	t.Helper()
+	p.kubectl(t, "apply", "-k", "manifests/default")
+}
 
 func (p *patient) kubectl(t *testing.T, args ...string) {
 	t.Helper()

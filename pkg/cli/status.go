@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func (o *statusOptions) check(args []string) error {
 	case o.whatCan != "" && (!both || namespace == "" || name == "" || strings.Contains(name, "/")):
 		return fmt.Errorf("--what-can %q is no namespace/name, like default/api-sa", o.whatCan)
 	case o.whatCan != "" && o.whoCan != "":
-		return fmt.Errorf("--who-can and --what-can are two questions: ask one")
+		return errors.New("--who-can and --what-can are two questions: ask one")
 	case (o.whatCan != "" || o.whoCan != "") && len(args) > 0:
 		return fmt.Errorf("--who-can and --what-can look at all policies: leave %q out", args[0])
 	case o.interval < time.Second:

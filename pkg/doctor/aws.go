@@ -41,21 +41,58 @@ func endpoint(url string) *string {
 	return &url
 }
 
+// own are the person's AWS credentials; without any, the result says what for they are needed.
+func (d *Doctor) own(ctx context.Context, action string) (aws.Config, string, result) {
+	needs := "your own AWS credentials in account " + d.policy.Role.Account() + " with " + action
+	own, err := config.LoadDefaultConfig(ctx, config.WithRegion(d.policy.Region))
+	if err != nil {
+		return own, needs, skipped("needs %s: %s", needs, err)
+	}
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := own.Credentials.Retrieve(limited); err != nil {
+		return own, needs, skipped("needs %s; there are none (AWS_PROFILE, AWS_ACCESS_KEY_ID, …)", needs)
+	}
+	return own, needs, result{}
+}
+
+// provider looks for the OIDC provider of the cluster in the bucket's account, and for
+// the policy's audience among its client IDs: STS tells neither from a wrong trust policy.
+func (d *Doctor) provider(ctx context.Context) result {
+	if d.live.token == "" {
+		return skipped("there is no token to judge by")
+	}
+	provider := iam.ProviderARN(d.policy.Role, d.live.claims.Issuer)
+	own, needs, check := d.own(ctx, "iam:GetOpenIDConnectProvider on "+provider)
+	if check.State != "" {
+		return check
+	}
+	answer, err := awsiam.NewFromConfig(own).GetOpenIDConnectProvider(ctx, &awsiam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: &provider})
+	var missing *types.NoSuchEntityException
+	switch {
+	case errors.As(err, &missing):
+		if account := d.callerAccount(ctx, own); account != d.policy.Role.Account() {
+			return skipped("needs %s; yours are of account %s", needs, account)
+		}
+		return d.diagnosed(diagnosis.Of(diagnosis.ProviderMissing, d.awsFacts(), "there is no "+provider))
+	case err != nil:
+		return skipped("needs %s: %s", needs, reader.Diagnose(err, d.awsFacts()).Detail)
+	case !slices.Contains(answer.ClientIDList, d.policy.Audience):
+		return d.diagnosed(diagnosis.Of(diagnosis.WrongAudience, d.awsFacts(),
+			provider+" knows the audiences "+iam.Quoted(answer.ClientIDList, ", ")+", the policy's is "+d.policy.Audience))
+	}
+	return fine("%s, for %s", provider, d.policy.Audience)
+}
+
 // trust reads the role's trust policy, with the person's own AWS credentials, and judges
 // the token by it: STS itself does not say which element it minds.
 func (d *Doctor) trust(ctx context.Context) result {
 	if d.live.token == "" {
 		return skipped("there is no token to judge by")
 	}
-	needs := "your own AWS credentials in account " + d.policy.Role.Account() + " with iam:GetRole on " + d.policy.Role.String()
-	own, err := config.LoadDefaultConfig(ctx, config.WithRegion(d.policy.Region))
-	if err != nil {
-		return skipped("needs %s: %s", needs, err)
-	}
-	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if _, err := own.Credentials.Retrieve(limited); err != nil {
-		return skipped("needs %s; there are none (AWS_PROFILE, AWS_ACCESS_KEY_ID, …)", needs)
+	own, needs, check := d.own(ctx, "iam:GetRole on "+d.policy.Role.String())
+	if check.State != "" {
+		return check
 	}
 	name := d.policy.Role.Name()
 	answer, err := awsiam.NewFromConfig(own).GetRole(ctx, &awsiam.GetRoleInput{RoleName: &name})

@@ -26,7 +26,8 @@ const oldestMinor = 30
 func (d *Doctor) server(context.Context) result {
 	version, err := d.Clients.Discovery().ServerVersion()
 	if err != nil {
-		return failed("the API server does not answer: "+err.Error(), "see the kubeconfig's context, its credentials, and the way to the cluster", "kubectl cluster-info")
+		return failed("the API server does not answer: "+err.Error(),
+			"see the kubeconfig's context, its credentials, and the way to the cluster", "kubectl cluster-info")
 	}
 	minor, err := strconv.Atoi(strings.TrimRight(version.Minor, "+"))
 	if err == nil && version.Major == "1" && minor < oldestMinor {
@@ -53,7 +54,8 @@ func (d *Doctor) configurations(ctx context.Context) result {
 		}
 	}
 	if len(missing) > 0 {
-		return failed("MutatingWebhookConfiguration "+d.Configuration+" lacks the entries "+strings.Join(missing, ", "), "install the chart or the manifests again", "")
+		return failed("MutatingWebhookConfiguration "+d.Configuration+" lacks the entries "+strings.Join(missing, ", "),
+			"install the chart or the manifests again", "")
 	}
 	if validating := d.installation.Validating(ctx); validating.Failed() {
 		return d.finding(validating, "get validatingwebhookconfigurations/"+d.Configuration)

@@ -36,6 +36,7 @@ func (d *Doctor) liveSteps() []step {
 	}
 	return []step{
 		{"token", "The token says what the policy expects", d.token},
+		{"provider", "The bucket's account knows the cluster's issuer", d.provider},
 		{"trust", "The role's trust policy allows the token", d.trust},
 		{"session", "STS trades the token for a session of the role", d.assume},
 		{"bucket", "The bucket answers, in the policy's region", d.bucket},
@@ -136,6 +137,7 @@ func (d *Doctor) mendAccount(cause diagnosis.Cause) string {
 		if entry, known := d.facts.Policies.Lookup(d.policy.Name); known {
 			return "kubectl -n " + d.Own + " edit configmap " + entry.Source.Name
 		}
+	default:
 	}
 	return ""
 }

@@ -84,24 +84,15 @@ func (d *Doctor) credentials(ctx context.Context) result {
 	var found, hidden []string
 	command := ""
 	for _, c := range slices.Concat(d.pod.Spec.InitContainers, d.pod.Spec.Containers) {
-		for _, e := range c.Env {
-			if slices.Contains(v1alpha1.StaticCredentialEnv(), e.Name) && (e.Value != "" || e.ValueFrom != nil) {
-				found = append(found, fmt.Sprintf("container %s sets %s", c.Name, e.Name))
-			}
+		for _, name := range literal(&c) {
+			found = append(found, fmt.Sprintf("container %s sets %s", c.Name, name))
 		}
 		for _, from := range c.EnvFrom {
 			kind, name, keys, err := d.keys(ctx, from)
-			switch {
-			case apierrors.IsNotFound(err):
-				continue // an optional one; else the kubelet says so
-			case err != nil:
+			if err != nil && !apierrors.IsNotFound(err) { // one that is not there brings nothing
 				hidden = append(hidden, fmt.Sprintf("no right to get %ss %s, from which container %s takes variables", kind, name, c.Name))
 			}
-			for _, key := range keys {
-				if !slices.Contains(v1alpha1.StaticCredentialEnv(), from.Prefix+key) ||
-					slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == from.Prefix+key }) { // env counts before envFrom
-					continue
-				}
+			for _, key := range static(&c, from.Prefix, keys) {
 				found = append(found, fmt.Sprintf("container %s takes %s from %s %s (envFrom)", c.Name, from.Prefix+key, kind, name))
 				if command == "" {
 					command = fmt.Sprintf(`kubectl -n %s patch %s %s --type=json -p '[{"op":"remove","path":"/data/%s"}]'`, d.pod.Namespace, kind, name, key)
@@ -120,6 +111,28 @@ func (d *Doctor) credentials(ctx context.Context) result {
 		return skipped("%s", list(hidden))
 	}
 	return fine("none in env, nor in envFrom")
+}
+
+// literal are the static credentials that a container sets itself.
+func literal(c *corev1.Container) (names []string) {
+	for _, e := range c.Env {
+		if slices.Contains(v1alpha1.StaticCredentialEnv(), e.Name) && (e.Value != "" || e.ValueFrom != nil) {
+			names = append(names, e.Name)
+		}
+	}
+	return names
+}
+
+// static are those keys that become static credentials. A variable that the container
+// sets itself counts before envFrom.
+func static(c *corev1.Container, prefix string, keys []string) (all []string) {
+	for _, key := range keys {
+		name := prefix + key
+		if slices.Contains(v1alpha1.StaticCredentialEnv(), name) && !slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == name }) {
+			all = append(all, key)
+		}
+	}
+	return all
 }
 
 // keys are the names of the keys of a source of variables, as the API server has noted
@@ -141,7 +154,7 @@ func (d *Doctor) keys(ctx context.Context, from corev1.EnvFromSource) (kind, nam
 	}
 	for _, manager := range object.ManagedFields {
 		if manager.FieldsV1 != nil {
-			keys = append(keys, fieldKeys(manager.FieldsV1.Raw)...)
+			keys = append(keys, fieldKeys(manager.FieldsV1.GetRawBytes())...)
 		}
 	}
 	slices.Sort(keys)

@@ -118,8 +118,9 @@ func (d *Doctor) mendLabel(verdict decide.Verdict) (fix, command string) {
 			account.Namespace, account.Name, verdict.PolicyName), edit
 	case decide.ReasonIssuerMismatch:
 		return "set the policy's issuer to " + d.facts.Cluster.Issuer + ", or remove it", edit
+	default:
+		return "correct the policy", edit
 	}
-	return "correct the policy", edit
 }
 
 // setLabel is the command that sets the label where it counts.
@@ -141,8 +142,9 @@ func (d *Doctor) unlabel(source decide.Source) string {
 		return d.changePod(v1alpha1.LabelPolicy+"-", "null")
 	case decide.FromServiceAccount:
 		return fmt.Sprintf("kubectl -n %s label serviceaccount %s %s-", d.account.Namespace, d.account.Name, v1alpha1.LabelPolicy)
+	default: // a Namespace can't decline
+		return ""
 	}
-	return ""
 }
 
 // changePod changes the label in the template that Pods are made from, or in a Pod that
