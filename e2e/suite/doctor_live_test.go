@@ -1,14 +1,25 @@
 package suite
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
+	"golang.org/x/sys/unix"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
 	"github.com/bucket-access/bucket-access-webhook/pkg/doctor"
@@ -204,4 +215,124 @@ func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDoctorWithLessThanAllRights: with the viewer's roles all is seen but what takes a
+// right that no viewer should have; without any, nothing is called broken.
+func TestDoctorWithLessThanAllRights(t *testing.T) {
+	p, a := livePatient(t, false)
+	must(t, cluster.Client.Create(testContext(t), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "unseen"}}))
+	a.pod(t, "from-secret", func(q *corev1.Pod) {
+		q.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "unseen"}}}}
+	})
+	for _, person := range []string{"viewer", "nobody"} {
+		must(t, cluster.Client.Create(testContext(t), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: person}}))
+	}
+	viewer := "--serviceaccount=" + a.namespace + ":viewer"
+	p.kubectl(t, "-n", lab.Namespace, "create", "rolebinding", "viewer-"+a.namespace, "--role=bucket-access-viewer", viewer)
+	p.kubectl(t, "create", "clusterrolebinding", "viewer-"+a.namespace, "--clusterrole=bucket-access-viewer", viewer)
+	t.Cleanup(func() { _, _, _ = cluster.Kubectl(context.Background(), "", "delete", "clusterrolebinding", "viewer-"+a.namespace) })
+
+	p.kubeconfig = personOf(t, a.namespace, "viewer")
+	report, shown := p.examine(t, "pod/from-secret", "--live")
+	t.Log(shown)
+	for _, check := range report.Checks {
+		want, right := doctor.OK, ""
+		switch check.ID {
+		case "call":
+			want, right = doctor.Skipped, "no right to create pods in namespace "+a.namespace
+		case "credentials":
+			want, right = doctor.Skipped, "no right to get secrets unseen"
+		case "token":
+			want, right = doctor.Skipped, "no right to create serviceaccounts/token"
+		case "provider", "trust", "session", "bucket", "object":
+			want = doctor.Skipped
+		}
+		if check.State != want || !strings.Contains(check.Why, right) {
+			t.Errorf("%s is %s: %s; want %s with %q", check.ID, check.State, check.Why, want, right)
+		}
+	}
+	said := bucketAccess(t, p.kubeconfig, nil, "status", "-A")
+	if said.code != 0 || !strings.Contains(said.stdout, a.policy.Name) || strings.Contains(said.stdout, "no right") {
+		t.Errorf("status of a viewer: %s%s", said.stdout, said.stderr)
+	}
+
+	p.kubeconfig = personOf(t, a.namespace, "nobody")
+	report, shown = p.examine(t, "pod/app")
+	if red := firstRed(report); red.ID != "" || !report.Healthy {
+		t.Errorf("for want of rights %s is called broken:\n%s", red.ID, shown)
+	}
+	if check := find(t, report, "policies"); check.State != doctor.Skipped || !strings.Contains(check.Why, "no right to list configmaps in namespace "+lab.Namespace) {
+		t.Errorf("%+v", check)
+	}
+	if said := bucketAccess(t, p.kubeconfig, nil, "status"); said.code != 2 || !strings.Contains(said.stderr, "bucket-access-viewer") {
+		t.Errorf("status of nobody: exit code %d, %s%s", said.code, said.stdout, said.stderr)
+	}
+}
+
+// personOf is the path of a kubeconfig with a token of a ServiceAccount.
+func personOf(t *testing.T, namespace, name string) string {
+	t.Helper()
+	token := &authenticationv1.TokenRequest{}
+	must(t, cluster.Client.SubResource("token").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}, token))
+	config, err := clientcmd.LoadFromFile(filepath.Join(cluster.Dir, "webhook.kubeconfig"))
+	must(t, err)
+	for _, user := range config.AuthInfos {
+		user.Token = token.Status.Token
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	must(t, clientcmd.WriteToFile(*config, path))
+	return path
+}
+
+// TestOnATerminal: on a real terminal of 80 columns nothing but a command is wider, and
+// states are symbols with colours; NO_COLOR takes the colours away.
+func TestOnATerminal(t *testing.T) {
+	p, a := livePatient(t, false)
+	created(t, cluster, pod(a.namespace, "plain", account("other")))
+	for _, args := range [][]string{{"doctor", "-n", a.namespace, "pod/plain"}, {"status", "-A"}, {"status", "--who-can", a.policy.Bucket}} {
+		for _, colours := range []bool{true, false} {
+			env := append(slices.Clone(p.env), "KUBECONFIG="+p.kubeconfig, "TERM=xterm")
+			if !colours {
+				env = append(env, "NO_COLOR=1")
+			}
+			text := onTerminal(t, env, args...)
+			if strings.Contains(text, "\x1b[") != colours {
+				t.Errorf("%v: colours are %v, want %v:\n%s", args, !colours, colours, text)
+			}
+			plain := regexp.MustCompile(`\x1b\[[0-9;]*m`).ReplaceAllString(text, "")
+			for line := range strings.Lines(plain) {
+				line = strings.TrimRight(line, "\r\n")
+				if command := strings.TrimSpace(line); utf8.RuneCountInString(line) > 80 && !strings.HasPrefix(command, "$ ") && !strings.HasPrefix(command, "kubectl ") {
+					t.Errorf("%v: %d columns: %s", args, utf8.RuneCountInString(line), line)
+				}
+			}
+			if args[0] == "doctor" && (!strings.Contains(plain, "✓ server: ") || !strings.Contains(plain, "✗ label: ")) {
+				t.Errorf("%v: no symbols:\n%s", args, plain)
+			}
+		}
+	}
+}
+
+// onTerminal runs the plugin on a pseudo-terminal of 80 columns and returns what it shows.
+func onTerminal(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	must(t, err)
+	defer master.Close()
+	fd := int(master.Fd())
+	must(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	must(t, err)
+	must(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}))
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	must(t, err)
+	command := exec.CommandContext(testContext(t), filepath.Join(cluster.Repository, "bin", "kubectl-bucket_access"), args...)
+	command.Env = append(os.Environ(), env...)
+	command.Stdout, command.Stderr = slave, slave
+	must(t, command.Start())
+	must(t, slave.Close())
+	text, _ := io.ReadAll(master) // ends with EIO when the other side is closed
+	_ = command.Wait()
+	return string(text)
 }
