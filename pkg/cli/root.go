@@ -33,7 +33,7 @@ type environment struct {
 }
 
 // commands make the plugin's commands, in the order of their help.
-var commands = []func(*environment) *cobra.Command{newRender, newValidate, newDoctor, newStatus, newVersion}
+var commands = []func(*environment) *cobra.Command{newRender, newValidate, newTrustPolicy, newDoctor, newStatus, newVersion}
 
 // Run is the plugin: it returns the exit code.
 func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams, version string) int {

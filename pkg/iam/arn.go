@@ -117,3 +117,6 @@ func PartitionOf(region string) string {
 	}
 	return "aws"
 }
+
+// Path is the role's path, which begins and ends with a slash.
+func (r RoleARN) Path() string { return r.path }
