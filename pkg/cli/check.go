@@ -47,8 +47,8 @@ func (a *account) differences(text []byte) []finding {
 		return []finding{{Severity: severityError, Rule: ruleSyntax, Message: err.Error()}}
 	}
 	var all []finding
-	add := func(severity string, f iam.Finding, before string) {
-		found := finding{Path: f.Path, Severity: severity, Rule: string(f.Rule), Message: before + f.Message}
+	add := func(severity string, f iam.Finding, so string) {
+		found := finding{Path: f.Path, Severity: severity, Rule: string(f.Rule), Message: f.Message + so}
 		if !slices.Contains(all, found) {
 			all = append(all, found)
 		}
@@ -65,7 +65,7 @@ func (a *account) differences(text []byte) []finding {
 				severity, outcome = severityWarning, "may be refused"
 			}
 			for _, f := range evaluation.Findings {
-				add(severity, f, fmt.Sprintf("%s from %s %s: ", iam.SubjectClaim(subject), issuer, outcome))
+				add(severity, f, fmt.Sprintf(" (so %s from %s %s)", iam.SubjectClaim(subject), issuer, outcome))
 			}
 		}
 		for _, f := range a.strangers(document, issuer) {

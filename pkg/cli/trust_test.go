@@ -109,7 +109,7 @@ func TestTheScriptSaysWhatTheJSONSays(t *testing.T) {
 func runScript(t *testing.T, script string) [][]string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte("#!/bin/sh\nprintf '%s\\0' \"$@\" end >> \"$0.log\"\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte("#!/bin/sh\nprintf '%s\\0' \"$@\" end >> \"$0.log\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), "sh", "-c", script)
@@ -188,7 +188,7 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			said, refused := false, false
 			for _, f := range findings {
 				said = said || strings.Contains((iam.Finding{Path: f.Path, Message: f.Message}).String(), test.Want)
-				refused = refused || strings.Contains(f.Message, "from "+issuerA+" is refused")
+				refused = refused || strings.Contains(f.Message, "refused)")
 				if f.Message == "" || f.Rule == "" {
 					t.Errorf("incomplete: %+v", f)
 				}
@@ -217,9 +217,9 @@ func TestCheckFindsDifferences(t *testing.T) {
 		"none":                   {document(""), nil, exitFine, "lets in 1 subject of policy \"orders\" from 1 cluster"},
 		"a subject too many":     {document("- {namespace: evil, serviceAccount: x}\n"), nil, exitFindings, `"system:serviceaccount:evil:x" is let in, and policy "orders" does not list it`},
 		"a pattern too wide":     {document("- {namespace: default, serviceAccount: 'api-*'}\n"), nil, exitFindings, `"system:serviceaccount:default:api-*" is let in`},
-		"a subject too few":      {strings.Replace(document(""), "api-sa", "other", 1), nil, exitFindings, "system:serviceaccount:default:api-sa from " + issuerA + " is refused: "},
-		"another cluster's":      {document(""), []string{"--issuer", issuerB}, exitFindings, "from " + issuerB + " is refused: "},
-		"another audience":       {strings.ReplaceAll(document(""), "sts.amazonaws.com\"\n", "sts.other.example\"\n"), nil, exitFindings, "is refused"},
+		"a subject too few":      {strings.Replace(document(""), "api-sa", "other", 1), nil, exitFindings, "(so system:serviceaccount:default:api-sa from " + issuerA + " is refused)"},
+		"another cluster's":      {document(""), []string{"--issuer", issuerB}, exitFindings, "from " + issuerB + " is refused)"},
+		"another audience":       {strings.Replace(document(""), `:aud": "sts.amazonaws.com"`, `:aud": "sts.other.example"`, 1), nil, exitFindings, "is refused"},
 		"what a token can't say": {strings.Replace(document(""), `"StringEquals": {`, `"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}, "StringEquals": {`, 1), nil, exitFine, "warning: "},
 		"nothing":                {"", nil, exitFindings, "is no JSON"},
 	} {
