@@ -231,7 +231,9 @@ func TestDoctorWithLessThanAllRights(t *testing.T) {
 	viewer := "--serviceaccount=" + a.namespace + ":viewer"
 	p.kubectl(t, "-n", lab.Namespace, "create", "rolebinding", "viewer-"+a.namespace, "--role=bucket-access-viewer", viewer)
 	p.kubectl(t, "create", "clusterrolebinding", "viewer-"+a.namespace, "--clusterrole=bucket-access-viewer", viewer)
-	t.Cleanup(func() { _, _, _ = cluster.Kubectl(context.Background(), "", "delete", "clusterrolebinding", "viewer-"+a.namespace) })
+	t.Cleanup(func() {
+		_, _, _ = cluster.Kubectl(context.Background(), "", "delete", "clusterrolebinding", "viewer-"+a.namespace)
+	})
 
 	p.kubeconfig = personOf(t, a.namespace, "viewer")
 	report, shown := p.examine(t, "pod/from-secret", "--live")
