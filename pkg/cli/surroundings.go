@@ -59,7 +59,7 @@ func (s *surroundings) LiveServiceAccount(ctx context.Context, namespace, name s
 	return s.ServiceAccount(ctx, namespace, name)
 }
 
-// PodsWithout: files say nothing of what runs.
+// PodsWithout is none: files say nothing of what runs.
 func (*surroundings) PodsWithout(context.Context, string, string, string) (pods int, more bool, err error) {
 	return 0, false, nil
 }
