@@ -1,0 +1,169 @@
+package suite
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
+)
+
+// pluginBinary builds the plugin once.
+var pluginBinary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(cluster.Dir, "kubectl-bucket_access")
+	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, "../../cmd/kubectl-bucket_access").CombinedOutput()
+	if err != nil {
+		_, _ = os.Stderr.Write(out)
+	}
+	return path, err
+})
+
+// plugin runs kubectl bucket-access as kubectl finds it, on the PATH.
+func plugin(t *testing.T, input string, env []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	path, err := pluginBinary()
+	must(t, err)
+	command := exec.CommandContext(testContext(t), filepath.Join(cluster.Assets(), "kubectl"), append([]string{"bucket-access"}, args...)...)
+	command.Env = append(os.Environ(), append(env, "KUBECONFIG="+cluster.Kubeconfig, "PATH="+filepath.Dir(path)+":"+os.Getenv("PATH"))...)
+	var out, errs bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(input), &out, &errs
+	err = command.Run()
+	if command.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), command.ProcessState.ExitCode()
+}
+
+// asInjected is what of a Pod the webhook writes, without what API servers add.
+func asInjected(p *corev1.Pod) map[string]any {
+	type container struct {
+		Name   string
+		Env    []corev1.EnvVar
+		Mounts []corev1.VolumeMount
+	}
+	var containers []container
+	for _, c := range append(p.Spec.InitContainers, p.Spec.Containers...) {
+		one := container{Name: c.Name, Env: c.Env}
+		for _, mount := range c.VolumeMounts {
+			if !strings.HasPrefix(mount.Name, "kube-api-access-") {
+				one.Mounts = append(one.Mounts, mount)
+			}
+		}
+		containers = append(containers, one)
+	}
+	var volumes []corev1.Volume
+	for _, volume := range p.Spec.Volumes {
+		if volume.Projected != nil {
+			volume.Projected.DefaultMode = nil
+		}
+		if !strings.HasPrefix(volume.Name, "kube-api-access-") {
+			volumes = append(volumes, volume)
+		}
+	}
+	return map[string]any{"labels": p.Labels, "annotations": p.Annotations, "containers": containers, "volumes": volumes}
+}
+
+// TestRenderIsTheLiveWebhook: what render --from-cluster makes of a Pod is what the API
+// server answers for it, and what it refuses is refused with the same sentence.
+func TestRenderIsTheLiveWebhook(t *testing.T) {
+	newPolicy(t, cluster, "rendered", subject("*", "api-sa"))
+	ask := label("bucket-access.io/policy", "rendered")
+	for name, test := range map[string]struct {
+		namespace map[string]string
+		edits     []func(*corev1.Pod)
+	}{
+		"by the Pod":            {nil, []func(*corev1.Pod){ask}},
+		"by the Namespace":      {map[string]string{"bucket-access.io/policy": "rendered"}, nil},
+		"nobody asks":           {nil, nil},
+		"opted out":             {map[string]string{"bucket-access.io/policy": "rendered"}, []func(*corev1.Pod){label("bucket-access.io/policy", "none")}},
+		"own variables":         {nil, []func(*corev1.Pod){ask, env("AWS_REGION", "us-east-1"), env("A", "b")}},
+		"another lifetime":      {nil, []func(*corev1.Pod){ask, annotation("eks.amazonaws.com/token-expiration", "7200")}},
+		"static keys":           {nil, []func(*corev1.Pod){ask, env("AWS_ACCESS_KEY_ID", "AKIA")}},
+		"another account":       {nil, []func(*corev1.Pod){ask, account("default")}},
+		"an unknown policy":     {nil, []func(*corev1.Pod){label("bucket-access.io/policy", "nope")}},
+		"implied and unmet":     {map[string]string{"bucket-access.io/policy": "rendered"}, []func(*corev1.Pod){account("default")}},
+		"a name that is no one": {nil, []func(*corev1.Pod){ask, func(p *corev1.Pod) { p.Name = "x" }}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := newNamespace(t, cluster, test.namespace, "api-sa")
+			text, err := yaml.Marshal(pod(ns, "app", test.edits...))
+			must(t, err)
+			stdout, stderr, code := plugin(t, string(text), nil, "render", "-f", "-", "--from-cluster", "-o", "json")
+			live := pod(ns, "app", test.edits...)
+			if err := cluster.Client.Create(testContext(t), live); err != nil {
+				_, sentence, _ := strings.Cut(err.Error(), "denied the request: ")
+				if code != 1 || sentence == "" || !strings.Contains(stderr, sentence) {
+					t.Errorf("exit code %d: render says %q, the API server %v", code, stderr, err)
+				}
+				return
+			}
+			var rendered corev1.Pod
+			must(t, json.Unmarshal([]byte(stdout), &rendered))
+			if diff := cmp.Diff(asInjected(live), asInjected(&rendered)); code != 0 || diff != "" {
+				t.Errorf("exit code %d, -live +rendered: %s%s", code, diff, stderr)
+			}
+		})
+	}
+}
+
+// TestThePluginsDocumentsOpenTheBucket: Account B is set up with what trust-policy prints,
+// a Pod reads its bucket, and --live finds nothing to say until the trust policy is changed.
+func TestThePluginsDocumentsOpenTheBucket(t *testing.T) {
+	b, err := accountB()
+	must(t, err)
+	ctx := testContext(t)
+	namespace := newNamespace(t, cluster, nil, "api-sa")
+	p, err := cluster.ApplyPolicy(ctx, "printed", b.Document("printed-data", "printed-role", subject(namespace, "api-sa")))
+	must(t, err)
+	must(t, b.CreateBucket(ctx, p.Bucket, map[string]string{"config.json": "content"}))
+	stdout, stderr, code := plugin(t, "", nil, "trust-policy", "printed", "--from-cluster", "--with", "provider,role,permissions,bucket-policy")
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	var printed struct {
+		OpenIDConnectProviders []struct{ Url string } //nolint:revive // AWS's name
+		Role                   struct {
+			RoleName                 string
+			AssumeRolePolicyDocument json.RawMessage
+		}
+		RolePolicy   struct{ PolicyDocument iam.Document }
+		BucketPolicy struct{ Policy iam.Document }
+	}
+	must(t, json.Unmarshal([]byte(stdout), &printed))
+	if len(printed.OpenIDConnectProviders) != 1 || printed.OpenIDConnectProviders[0].Url != cluster.Issuer {
+		t.Errorf("providers %v, want that of %s", printed.OpenIDConnectProviders, cluster.Issuer)
+	}
+	document := string(printed.Role.AssumeRolePolicyDocument)
+	_, err = b.IAM.CreateRole(ctx, &awsiam.CreateRoleInput{RoleName: &printed.Role.RoleName, AssumeRolePolicyDocument: &document})
+	must(t, err)
+	must(t, b.SetPermissions(ctx, p, printed.RolePolicy.PolicyDocument))
+	must(t, b.SetBucketPolicy(ctx, p.Bucket, printed.BucketPolicy.Policy))
+	a := &access{b: b, policy: p, namespace: namespace}
+	report, err := a.reader(t, a.pod(t, "app"), nil).Report(ctx)
+	must(t, err)
+	if !report.Ready {
+		t.Errorf("the bucket stays shut: %s", report.Line())
+	}
+	env := []string{"AWS_ENDPOINT_URL_IAM=" + b.STSURL, "AWS_ACCESS_KEY_ID=account-b-root", "AWS_SECRET_ACCESS_KEY=account-b-root-secret", "AWS_REGION=us-east-1"}
+	if stdout, stderr, code := plugin(t, "", env, "trust-policy", "printed", "--from-cluster", "--live"); code != 0 {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	wrong, err := iam.ParseDocument([]byte(strings.ReplaceAll(document, ":api-sa", ":other")))
+	must(t, err)
+	must(t, b.SetTrust(ctx, p, wrong))
+	stdout, stderr, code = plugin(t, "", env, "trust-policy", "printed", "--from-cluster", "--live")
+	if code != 1 || !strings.Contains(stdout, "is refused") || !strings.Contains(stdout, ":other") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
