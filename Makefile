@@ -76,7 +76,7 @@ bench: kube account-b build ## measure; medians of BENCHCOUNT runs
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)
-	@for target in admission:FuzzReview admission:FuzzPatch policy:FuzzParse iam:FuzzLike iam:FuzzTrust diagnosis:FuzzAnswer diagnosis:FuzzClaims reader:FuzzKey; do \
+	@for target in admission:FuzzReview admission:FuzzPatch manifest:FuzzSplit policy:FuzzParse iam:FuzzLike iam:FuzzTrust diagnosis:FuzzAnswer diagnosis:FuzzClaims reader:FuzzKey; do \
 	  echo "== $$target"; go test ./pkg/$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) | grep -v '^fuzz: elapsed'; \
 	done
 
@@ -97,7 +97,7 @@ verify: $(BIN)/helm ## what is generated or formatted is as it would be made ane
 	@hack/verify.sh
 
 .PHONY: build
-build: ## build the webhook and the reader into bin/
+build: ## build the webhook, the reader and the kubectl plugin into bin/
 	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/ ./cmd/...
 
 .PHONY: images

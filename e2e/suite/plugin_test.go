@@ -132,7 +132,7 @@ func TestThePluginsDocumentsOpenTheBucket(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	var printed struct {
-		OpenIDConnectProviders []struct{ Url string } //nolint:revive // AWS's name
+		OpenIDConnectProviders []struct{ Url string }
 		Role                   struct {
 			RoleName                 string
 			AssumeRolePolicyDocument json.RawMessage
