@@ -182,7 +182,7 @@ func TestWhoCanAndWhatCan(t *testing.T) {
 	said := bucketAccess(t, cluster.Kubeconfig, nil, "status", "--who-can", "who-can-data", "-o", "csv")
 	role := "arn:aws:iam::222222222222:role/s3-reader-role"
 	row := func(account, use, pods string) string {
-		return "who-can-data,-," + account + "," + use + "," + pods + ",who-can," + role + `,"s3:GetObject,s3:ListBucket"` + "\n"
+		return "who-can-data,," + account + "," + use + "," + pods + ",who-can," + role + `,"s3:GetObject,s3:ListBucket"` + "\n"
 	}
 	want := "bucket,prefix,serviceaccount,use,pods,policy,role,actions\n" + row("batch-*/job", "Pattern", "0") + row(ns+"/api-sa", "InUse", "1") +
 		row(ns+"/gone-sa", "Revoked", "1") + row(ns+"/idle-sa", "Allowed", "0") + row(ns+"/never-made", "Absent", "0")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -119,8 +120,15 @@ func printCSV(w io.Writer, t *table) error {
 	for i, name := range t.header {
 		header[i] = strings.ToLower(name)
 	}
-	if err := out.WriteAll(append([][]string{header}, t.rows...)); err != nil {
-		return err
+	rows := [][]string{header}
+	for _, row := range t.rows {
+		cells := slices.Clone(row)
+		for i, cell := range cells {
+			if cell == nothing {
+				cells[i] = ""
+			}
+		}
+		rows = append(rows, cells)
 	}
-	return out.Error()
+	return out.WriteAll(rows) // which flushes
 }

@@ -76,10 +76,13 @@ func (t *table) print(s *screen) {
 
 func length(text string) int { return len([]rune(text)) }
 
+// nothing stands in a column of a table.
+const nothing = "-"
+
 // orDash stands for nothing in a column, so that columns can be cut apart by scripts.
 func orDash(text string) string {
 	if text == "" {
-		return "-"
+		return nothing
 	}
 	return text
 }

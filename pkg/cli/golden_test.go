@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/doctor"
+	"github.com/bucket-access/bucket-access-webhook/pkg/status"
+)
+
+var update = flag.Bool("update-output", false, "write the golden output anew")
+
+var examined = &doctor.Report{Target: "pod default/app", Checks: []doctor.Check{
+	{ID: "server", State: doctor.OK, Why: "Kubernetes v1.37.2; plugin v1.2.3"},
+	{ID: "call", State: doctor.Skipped, Why: "no right to create pods in namespace default (by server-side dry run; nothing is stored)"},
+	{
+		ID: "order", State: doctor.Warn, Why: "EKS's own webhook is not called again for containers that later webhooks add; ours is, and gives them all",
+		Fix: "nothing must be done; EKS manages that configuration",
+	},
+	{
+		ID: "pod", State: doctor.Fail, Why: `the Pod carries an older version of policy orders: prefix "" instead of "exports/2026/"; a running Pod is never changed`,
+		Fix: "make it anew", Command: "kubectl -n default get pod app-with-a-rather-long-name-6d5f7-x2x9z -o json | kubectl replace --force -f -",
+	},
+	{ID: "credentials", State: doctor.Skipped, Why: "not looked at, because pod failed"},
+	{ID: "issuer", State: doctor.Skipped, Why: "not looked at, because pod failed"},
+}}
+
+var counted = &status.Report{
+	Policies: []status.Policy{
+		{
+			Name: "orders", State: status.Valid, Bucket: "orders-data", Region: "eu-west-1", Account: "222222222222", Role: "arn:aws:iam::222222222222:role/s3-reader-role",
+			Subjects: []string{"default/api-sa", "team-*/batch"}, ServiceAccounts: []string{"default/api-sa"}, Pods: 12,
+			Outdated: []status.Group{{
+				Namespace: "default", Owner: status.Owner{Kind: "deployment", Name: "api"}, Pods: 3, Fix: "kubectl -n default rollout restart deployment/api",
+			}},
+			Conflicts: []string{"serviceaccount default/worker: IdentityConflict"},
+		},
+		{Name: "reports-of-the-whole-company", State: status.LastGood, Bucket: "reports-of-the-whole-company-eu-west-1-222222222222", ServiceAccounts: []string{"a/b"}},
+		{Name: "ordres", State: status.Missing, Conflicts: []string{"pod default/typo: UnknownPolicy"}},
+	},
+	Unread: []string{"no right to list pods"},
+}
+
+var reached = []status.Access{
+	{
+		Bucket: "orders-data", Policy: "orders", ServiceAccount: "default/api-sa", Use: status.InUse, Pods: 12, Role: "arn:aws:iam::222222222222:role/s3-reader-role",
+		Actions: []string{"s3:GetObject", "s3:ListBucket"},
+	},
+	{Bucket: "orders-data", Prefix: "exports/", Policy: "exports", ServiceAccount: "team-*/batch", Use: status.Pattern},
+}
+
+// TestOutputIsAsItWasSeen holds what a terminal of 80 columns and a pipe show.
+func TestOutputIsAsItWasSeen(t *testing.T) {
+	for name, show := range map[string]func(*screen){
+		"doctor":  func(s *screen) { printReport(s, examined) },
+		"status":  func(s *screen) { policyTable(counted, false).print(s); printHints(s, counted) },
+		"wide":    func(s *screen) { policyTable(counted, true).print(s) },
+		"who-can": func(s *screen) { accessTable(reached, false).print(s) },
+		"csv": func(s *screen) {
+			if err := printCSV(s, accessTable(reached, true)); err != nil {
+				t.Error(err)
+			}
+		},
+		"yaml": func(s *screen) {
+			if err := printObject(s, "yaml", examined); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		for where, s := range map[string]*screen{"terminal": {width: 80}, "pipe": {}} {
+			t.Run(name+" "+where, func(t *testing.T) {
+				var out bytes.Buffer
+				s.Writer = &out
+				show(s)
+				path := filepath.Join("testdata", name+"."+where+".txt")
+				if *update {
+					if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(string(want), out.String()); diff != "" {
+					t.Error(diff)
+				}
+				for line := range strings.Lines(out.String()) {
+					wide := name == "wide" || name == "csv" || strings.HasPrefix(name, "yaml") || strings.Contains(line, "kubectl ")
+					if where == "terminal" && !wide && utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > 80 {
+						t.Errorf("wider than the terminal: %s", line)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestStatusRefusesWhatIsNoQuestion: before the cluster is asked.
+func TestStatusRefusesWhatIsNoQuestion(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"a format":                  {[]string{"status", "-o", "xml"}, "none of wide, json, yaml and csv"},
+		"a ServiceAccount":          {[]string{"status", "--what-can", "api-sa"}, "is no namespace/name"},
+		"two questions":             {[]string{"status", "--what-can", "a/b", "--who-can", "c"}, "ask one"},
+		"a question about a policy": {[]string{"status", "orders", "--who-can", "c"}, `leave "orders" out`},
+		"an interval":               {[]string{"status", "-w", "--interval", "1ms"}, "less than a second"},
+		"doctor's format":           {[]string{"doctor", "-o", "wide"}, "none of table, json and yaml"},
+		"two targets":               {[]string{"doctor", "pod/a", "pod/b"}, "accepts at most 1 arg"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if code, _, stderr := plugin(t, "", test.args...); code != exitUsage || !strings.Contains(stderr, test.want) {
+				t.Errorf("exit code %d: %s", code, stderr)
+			}
+		})
+	}
+}

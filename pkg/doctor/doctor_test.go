@@ -1,0 +1,83 @@
+package doctor
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
+	"github.com/bucket-access/bucket-access-webhook/pkg/status"
+)
+
+func TestTargets(t *testing.T) {
+	for text, want := range map[string]Target{
+		"":               {Namespace: "default"},
+		"orders":         {Kind: Policy, Name: "orders"},
+		"policy/orders":  {Kind: Policy, Name: "orders"},
+		"pod/app":        {Kind: Pod, Namespace: "default", Name: "app"},
+		"po/app":         {Kind: Pod, Namespace: "default", Name: "app"},
+		"sa/api-sa":      {Kind: ServiceAccount, Namespace: "default", Name: "api-sa"},
+		"ns/shop":        {Kind: Namespace, Namespace: "shop", Name: "shop"},
+		"Namespace/shop": {Kind: Namespace, Namespace: "shop", Name: "shop"},
+	} {
+		if got, err := ParseTarget(text, "default"); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"deployment/api", "pod/", "/app", "pod/a/b"} {
+		if got, err := ParseTarget(text, "default"); err == nil {
+			t.Errorf("%q is taken for %+v", text, got)
+		}
+	}
+}
+
+// TestKeysOfASecretAreReadFromItsMetadata in each form in which its data was written.
+func TestKeysOfASecretAreReadFromItsMetadata(t *testing.T) {
+	for fields, want := range map[string]string{
+		`{"f:data":{".":{},"f:AWS_ACCESS_KEY_ID":{},"f:x":{}},"f:type":{}}`: "AWS_ACCESS_KEY_ID x",
+		`{"f:stringData":{"f:AWS_PROFILE":{}}}`:                             "AWS_PROFILE",
+		`{"f:metadata":{"f:labels":{"f:AWS_PROFILE":{}}}}`:                  "",
+		`no JSON`: "",
+	} {
+		keys := fieldKeys([]byte(fields))
+		slices.Sort(keys)
+		if got := strings.Join(keys, " "); got != want {
+			t.Errorf("%s: %q, want %q", fields, got, want)
+		}
+	}
+}
+
+func TestTheNearestPolicyIsOnlyNamedWhenItIsNear(t *testing.T) {
+	d := &Doctor{facts: &status.Facts{Policies: policy.Build([]policy.ConfigMap{{Name: "p", Data: map[string]string{"orders": "x", "reports": "x"}}}, nil, nil)}}
+	for name, want := range map[string]string{"ordres": "orders", "order": "orders", "Orders": "orders", "report": "reports", "payments": "", "": ""} {
+		if got := d.nearest(name); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestAMissingRightIsNoFault, while whatever else goes wrong is.
+func TestAMissingRightIsNoFault(t *testing.T) {
+	resource := schema.GroupResource{Resource: "pods"}
+	for err, want := range map[error]State{
+		apierrors.NewForbidden(resource, "app", nil):   Skipped,
+		apierrors.NewUnauthorized("who are you?"):      Skipped,
+		apierrors.NewNotFound(resource, "app"):         Fail,
+		errors.New("connection refused"):               Fail,
+		apierrors.NewInternalError(errors.New("etcd")): Fail,
+	} {
+		if got := unread(err, "get pods"); got.State != want || got.Why == "" || got.Fix == "" {
+			t.Errorf("%v: %+v, want %s", err, got, want)
+		}
+	}
+}
+
+func TestWordsOfACommandAreQuoted(t *testing.T) {
+	if got := quote(`it's $HOME`); got != `'it'\''s $HOME'` {
+		t.Error(got)
+	}
+}
