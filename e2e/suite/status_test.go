@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -252,5 +253,45 @@ func inParallel(t *testing.T, n int, do func(i int) error) {
 	group.Wait()
 	if t.Failed() {
 		t.FailNow()
+	}
+}
+
+// TestStatusWatches: what changes is printed again, and what does not is not.
+func TestStatusWatches(t *testing.T) {
+	ns := newNamespace(t, cluster, nil, "api-sa")
+	newPolicy(t, cluster, "watched", subject(ns, "api-sa"))
+	ctx, cancel := context.WithTimeout(testContext(t), 20*time.Second)
+	defer cancel()
+	command := exec.CommandContext(ctx, filepath.Join(cluster.Repository, "bin", "kubectl-bucket_access"), "status", "watched", "-n", ns, "-w", "--interval=1s", "-o", "csv")
+	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig)
+	pipe, err := command.StdoutPipe()
+	must(t, err)
+	must(t, command.Start())
+	lines := make(chan string, 100)
+	go func() {
+		scanner := bufio.NewScanner(pipe)
+		for scanner.Scan() {
+			lines <- scanner.Text()
+		}
+		close(lines)
+	}()
+	want := func(prefix string) {
+		t.Helper()
+		for _, beginning := range []string{"policy,bucket,", prefix} {
+			if line := <-lines; !strings.HasPrefix(line, beginning) {
+				t.Fatalf("%q, want %q", line, beginning)
+			}
+		}
+	}
+	want("watched,orders-data,1,0,0,")
+	created(t, cluster, pod(ns, "app", label("bucket-access.io/policy", "watched")))
+	want("watched,orders-data,1,1,0,")
+	time.Sleep(2500 * time.Millisecond) // two reads of the same
+	must(t, cluster.Client.Delete(ctx, pod(ns, "app"), client.GracePeriodSeconds(0)))
+	want("watched,orders-data,1,0,0,")
+	must(t, command.Process.Signal(os.Interrupt)) // as Ctrl-C does
+	must(t, command.Wait())
+	if line, more := <-lines; more {
+		t.Errorf("and then %q", line)
 	}
 }
