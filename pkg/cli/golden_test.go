@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,8 +13,6 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/doctor"
 	"github.com/bucket-access/bucket-access-webhook/pkg/status"
 )
-
-var update = flag.Bool("update-output", false, "write the golden output anew")
 
 var examined = &doctor.Report{Target: "pod default/app", Checks: []doctor.Check{
 	{ID: "server", State: doctor.OK, Why: "Kubernetes v1.37.2; plugin v1.2.3"},
@@ -74,7 +71,7 @@ func TestOutputIsAsItWasSeen(t *testing.T) {
 			}
 		},
 	} {
-		for where, s := range map[string]*screen{"terminal": {width: 80}, "pipe": {}} {
+		for where, s := range map[string]*screen{"terminal": {terminal: terminal{width: 80}}, "pipe": {}} {
 			t.Run(name+" "+where, func(t *testing.T) {
 				var out bytes.Buffer
 				s.Writer = &out
