@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 count=${1:-5}
 mkdir -p out
 echo "bench: $count runs of each; medians follow, the raw figures are in out/bench.txt"
-go test -run '^$' -bench . -benchmem -benchtime 0.5s -count "$count" ./pkg/admission ./pkg/policy | tee out/bench.txt | grep -c '^Benchmark' | sed 's/^/bench: measurements: /'
+go test -run '^$' -bench . -benchmem -benchtime 0.5s -count "$count" ./pkg/admission ./pkg/policy ./pkg/watch ./pkg/reconcile | tee out/bench.txt | grep -c '^Benchmark' | sed 's/^/bench: measurements: /'
 awk '/^Benchmark/ {
   n[$1]++; v[$1, n[$1]] = $3; for (i = 4; i <= NF; i++) { if ($i == "allocs/op") a[$1] = $(i-1); if ($i == "B/op") b[$1] = $(i-1) }
   if (n[$1] == 1) order[++m] = $1
