@@ -318,3 +318,18 @@ func TestRenderSaysWhatItCannotDo(t *testing.T) {
 		})
 	}
 }
+
+// TestVerdicts as a person and as a pipe see them.
+func TestVerdicts(t *testing.T) {
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME, labels: {bucket-access.io/policy: orders}}\nspec: {serviceAccountName: SA, containers: [{name: app, image: app, env: [{name: AWS_REGION, value: us-east-1}]}]}\n---\n"
+	input := strings.NewReplacer("NAME", "granted", "SA", "api-sa").Replace(pod) + strings.NewReplacer("NAME", "refused", "SA", "other").Replace(pod) +
+		strings.NewReplacer("NAME", "left-alone", "SA", "api-sa", "orders", "none").Replace(pod)
+	for name, width := range map[string]int{"render.pipe.txt": 0, "render.terminal.txt": 80} {
+		said, code := show(t, width, input, "render", "-f", "-", "--policies", write(t, "orders.yaml", ordersPolicy), "-o", "diff")
+		if code != exitFindings {
+			t.Errorf("exit code %d", code)
+		}
+		at := strings.LastIndex(said, "Pod/granted")
+		goldenText(t, name, said[strings.LastIndex(said[:at], "\n")+1:])
+	}
+}
