@@ -241,7 +241,6 @@ func TestWithoutTheWebhookConfiguration(t *testing.T) {
 	must(t, c.Client.Get(testContext(t), client.ObjectKey{Name: lab.Name}, &configuration))
 	must(t, c.Client.Delete(testContext(t), &configuration))
 	t.Cleanup(func() {
-		kubectl(t, "annotate", "--overwrite", "validatingwebhookconfiguration", lab.Name, "bucket-access.test/restored=true")
 		must(t, install(testContext(t), "managed"))
 		within(t, time.Minute, "the webhook is called again", func() string {
 			p := l.pod("pod", 1<<22)
