@@ -162,8 +162,22 @@ func TestStatusCountsPodsThatAreNotAsTheirPolicySays(t *testing.T) {
 	}
 }
 
-// TestWhoCanAndWhatCan answer the security people, also of what is not used yet and of
-// what is carried still.
+// TestStatusTellsOfPoliciesThatAreNotInForce: a name that an older ConfigMap has already.
+func TestStatusTellsOfPoliciesThatAreNotInForce(t *testing.T) {
+	newPolicy(t, cluster, "taken", subject("*", "api-sa"))
+	second := policyConfigMap("taken", policyDocument(subject("elsewhere", "api-sa")))
+	second.Name = "policy-taken-again"
+	if answer := bucketAccess(t, cluster.Kubeconfig, nil, "status", "-A"); strings.Contains(answer.stdout+answer.stderr, second.Name) {
+		t.Fatalf("it is told of before it is there: %s%s", answer.stdout, answer.stderr)
+	}
+	must(t, cluster.Client.Create(testContext(t), second))
+	t.Cleanup(func() { _ = cluster.Client.Delete(context.Background(), second) })
+	answer := bucketAccess(t, cluster.Kubeconfig, nil, "status", "-A")
+	if said := answer.stdout + answer.stderr; !strings.Contains(said, second.Name) || !strings.Contains(said, "is defined by") {
+		t.Errorf("the duplicate is not told of: %s", said)
+	}
+}
+
 func TestWhoCanAndWhatCan(t *testing.T) {
 	ctx := testContext(t)
 	ns := newNamespace(t, cluster, nil, "api-sa", "gone-sa", "idle-sa")
