@@ -43,7 +43,7 @@ func (n *Node) startKubelet(context.Context) error {
 		return err
 	}
 	_, err = n.run("kubelet", "--config="+config, "--kubeconfig="+kubeconfig, "--hostname-override="+Name, "--node-ip="+n.lab.Host(),
-		"--root-dir="+filepath.Join(n.directory, "kubelet"), "--cert-dir="+filepath.Join(n.directory, "kubelet-pki"), "--v=2")
+		"--root-dir="+filepath.Join(short, "kubelet"), "--cert-dir="+filepath.Join(n.directory, "kubelet-pki"), "--v=2")
 	return err
 }
 

@@ -15,8 +15,10 @@ const (
 	podNetwork      = "10.244.0.0/16"
 	// PauseImage holds a Pod's namespaces; it is among the images that are imported.
 	PauseImage = "bucket-access.test/pause:node"
-	// state is on the namespace's own /run: sockets' paths have at most 108 characters.
+	// state is on the namespace's own /run, as short as sockets' paths must be; short is
+	// the node's directory there.
 	state  = "/run/bucket-access"
+	short  = state + "/node"
 	socket = state + "/containerd.sock"
 )
 

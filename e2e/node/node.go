@@ -97,6 +97,14 @@ func (n *Node) furnish(context.Context) (err error) {
 			return fmt.Errorf("covering %s: %w", directory, err)
 		}
 	}
+	// The kubelet's sockets are below its directory, and a socket's path has at most 108
+	// characters: the directory gets a short name.
+	if err := os.MkdirAll(short, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(n.directory, short, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mounting %s at %s: %w", n.directory, short, err)
+	}
 	if n.cgroups, err = newCgroups(); err != nil {
 		return err
 	}
@@ -128,5 +136,5 @@ func (n *Node) Stop() error {
 		return nil
 	}
 	n.lab.StopDaemons()
-	return errors.Join(n.cgroups.remove(), unmountBelow(n.lab.Dir))
+	return errors.Join(n.cgroups.remove(), unmountBelow(short), unmountBelow(n.lab.Dir))
 }
