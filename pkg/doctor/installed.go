@@ -46,21 +46,38 @@ func (d *Doctor) configurations(ctx context.Context) result {
 	if err := d.Client.Get(ctx, client.ObjectKey{Name: d.Configuration}, &found); err != nil {
 		return unread(err, "get mutatingwebhookconfigurations/"+d.Configuration)
 	}
-	var missing []string
-	for _, entry := range admission.Entries() {
-		has := func(w admissionv1.MutatingWebhook) bool { return w.Name == string(entry)+"."+v1alpha1.Group }
-		if entry != admission.Policies && !slices.ContainsFunc(found.Webhooks, has) {
-			missing = append(missing, string(entry))
-		}
+	names := map[string]bool{}
+	for i := range found.Webhooks {
+		names[found.Webhooks[i].Name] = true
 	}
-	if len(missing) > 0 {
-		return failed("MutatingWebhookConfiguration "+d.Configuration+" lacks the entries "+strings.Join(missing, ", "),
-			"install the chart or the manifests again", "")
+	if missing := lacking(names, "/mutate/"); missing != "" {
+		return failed("MutatingWebhookConfiguration "+d.Configuration+" lacks the entries "+missing, "install the chart or the manifests again", "")
 	}
 	if validating := d.installation.Validating(ctx); validating.Failed() {
 		return d.finding(validating, "get validatingwebhookconfigurations/"+d.Configuration)
 	}
-	return fine("%d entries for Pods and ServiceAccounts, and the one for policies, all with a caBundle", len(found.Webhooks))
+	var judging admissionv1.ValidatingWebhookConfiguration
+	if err := d.Client.Get(ctx, client.ObjectKey{Name: d.Configuration}, &judging); err != nil {
+		return unread(err, "get validatingwebhookconfigurations/"+d.Configuration)
+	}
+	for i := range judging.Webhooks {
+		names[judging.Webhooks[i].Name] = true
+	}
+	if missing := lacking(names, "/validate/"); missing != "" {
+		return failed("ValidatingWebhookConfiguration "+d.Configuration+" lacks the entries "+missing, "install the chart or the manifests again", "")
+	}
+	return fine("%d entries that change Pods and ServiceAccounts, %d that judge and warn, all with a caBundle", len(found.Webhooks), len(judging.Webhooks))
+}
+
+// lacking names the entries below a path that are not among the names.
+func lacking(names map[string]bool, path string) string {
+	var missing []string
+	for _, entry := range admission.Entries() {
+		if strings.HasPrefix(entry.Path(), path) && !names[string(entry)+"."+v1alpha1.Group] {
+			missing = append(missing, string(entry))
+		}
+	}
+	return strings.Join(missing, ", ")
 }
 
 // finding is what an installation's check says.
