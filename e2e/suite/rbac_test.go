@@ -29,7 +29,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
@@ -228,9 +227,9 @@ func (s *stage) annotated(ctx context.Context, expiration string) error {
 }
 
 // events are those on a ConfigMap.
-func (s *stage) events(ctx context.Context, name, reason string, enough func(*eventsv1.Event) bool) error {
+func (s *stage) events(ctx context.Context, namespace, name, reason string, enough func(*eventsv1.Event) bool) error {
 	var list eventsv1.EventList
-	if err := s.Client.List(ctx, &list, client.InNamespace(lab.Namespace)); err != nil {
+	if err := s.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return err
 	}
 	for i := range list.Items {
@@ -538,29 +537,30 @@ func announced(ctx context.Context, s *stage) (name string, err error) {
 	if err := s.Client.Create(ctx, policyConfigMap(name, "bucket: [broken")); err != nil {
 		return "", err
 	}
-	return name, until(ctx, "told", func() error { return s.events(ctx, "policy-"+name, "InvalidPolicy", always) })
+	return name, until(ctx, "told", func() error { return s.events(ctx, lab.Namespace, "policy-"+name, "InvalidPolicy", always) })
 }
 
-// toldTwice takes the Lease from the leader for so long that it gives up, and lets it lead
-// again: what it tells anew counts as the same Event.
+// toldTwice changes what is wrong with a ServiceAccount, again and again: client-go counts
+// Events on one version of an object for one reason as one.
 func toldTwice(ctx context.Context, s *stage) error {
-	name, err := announced(ctx, s)
-	if err != nil {
+	if err := reconciled(ctx, s); err != nil { // it leads
 		return err
 	}
-	if err := until(ctx, "taken", func() error {
-		var lease coordinationv1.Lease
-		if err := s.Client.Get(ctx, client.ObjectKey{Namespace: lab.Namespace, Name: lab.Name}, &lease); err != nil {
+	name := fmt.Sprintf("told-%d", s.started)
+	if err := s.Client.Create(ctx, policyConfigMap(name, policyDocument(subject("*", "*")))); err != nil {
+		return err
+	}
+	if err := until(ctx, "labelled", func() error { return s.Client.Create(ctx, labelledAccount(s.plain, name, name, nil)) }); err != nil {
+		return err
+	}
+	others := []string{}
+	return until(ctx, "counted", func() error {
+		others = append(others, subject("elsewhere", fmt.Sprintf("other-%d", len(others))))
+		if err := s.Client.Update(ctx, policyConfigMap(name, policyDocument(strings.Join(others, ", ")))); err != nil {
 			return err
 		}
-		now := metav1.NowMicro()
-		lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = ptr.To("somebody-else"), ptr.To(int32(4)), &now
-		return s.Client.Update(ctx, &lease)
-	}); err != nil {
-		return err
-	}
-	return until(ctx, "counted", func() error {
-		return s.events(ctx, "policy-"+name, "InvalidPolicy", func(e *eventsv1.Event) bool { return e.Series != nil && e.Series.Count >= 2 })
+		time.Sleep(200 * time.Millisecond)
+		return s.events(ctx, s.plain, name, "SubjectNotListed", func(e *eventsv1.Event) bool { return e.Series != nil && e.Series.Count >= 2 })
 	})
 }
 
