@@ -2,13 +2,11 @@ package suite
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
@@ -19,26 +17,14 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 )
 
-// pluginBinary builds the plugin once.
-var pluginBinary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(cluster.Dir, "kubectl-bucket_access")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, "../../cmd/kubectl-bucket_access").CombinedOutput()
-	if err != nil {
-		_, _ = os.Stderr.Write(out)
-	}
-	return path, err
-})
-
 // plugin runs kubectl bucket-access as kubectl finds it, on the PATH.
 func plugin(t *testing.T, input string, env []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	path, err := pluginBinary()
-	must(t, err)
 	command := exec.CommandContext(testContext(t), filepath.Join(cluster.Assets(), "kubectl"), append([]string{"bucket-access"}, args...)...)
-	command.Env = append(os.Environ(), append(env, "KUBECONFIG="+cluster.Kubeconfig, "PATH="+filepath.Dir(path)+":"+os.Getenv("PATH"))...)
+	command.Env = append(os.Environ(), append(env, "KUBECONFIG="+cluster.Kubeconfig, "PATH="+filepath.Join(cluster.Repository, "bin")+":"+os.Getenv("PATH"))...)
 	var out, errs bytes.Buffer
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(input), &out, &errs
-	err = command.Run()
+	err := command.Run()
 	if command.ProcessState == nil {
 		t.Fatal(err)
 	}
