@@ -36,7 +36,7 @@ race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Po
 
 .PHONY: control-plane
 control-plane: kube account-b build tofu helm cert-manager $(BIN)/monitoring-crds $(BIN)/gotestsum ## what needs no Pods: the chart, Account B's documents, and the webhook as a process on a real kube-apiserver
-	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/chart ./e2e/terraform ./e2e/suite
+	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/lab ./e2e/chart ./e2e/terraform ./e2e/suite
 
 # The cluster that make e2e runs on: node (this machine, as root), kind (Docker) or existing (KUBECONFIG). See e2e/README.md.
 PROVIDER ?= node

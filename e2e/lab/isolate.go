@@ -10,7 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -169,7 +169,10 @@ func Outside(n int) (net.Listener, string, error) {
 	return listener, addresses[n], err
 }
 
-var addressesTaken atomic.Int32
+var (
+	addressesTaken int
+	addressesMutex sync.Mutex
+)
 
 // newAddress puts a documentation address (RFC 5737) on the loopback interface: the
 // API server takes no loopback address for an endpoint, and an IAM that verifies
@@ -178,7 +181,12 @@ func newAddress() (string, error) {
 	if os.Getenv(envInside) == "" {
 		return "", errors.New("call lab.Isolate first in main")
 	}
-	n := addressesTaken.Add(1)
+	// One after the other: an address has the mask of its class until it has its own, and
+	// an address beside it that came meanwhile goes when the mask changes, as its secondary.
+	addressesMutex.Lock()
+	defer addressesMutex.Unlock()
+	addressesTaken++
+	n := addressesTaken
 	ip := net.IPv4(203, 0, 113, byte(9+n)).To4()
 	err := withInterface(fmt.Sprintf("lo:%d", n), func(fd int, request *unix.Ifreq) error {
 		if err := request.SetInet4Addr(ip); err != nil {
