@@ -294,7 +294,7 @@ func TestOnATerminal(t *testing.T) {
 	created(t, cluster, pod(a.namespace, "plain", account("other")))
 	for _, args := range [][]string{{"doctor", "-n", a.namespace, "pod/plain"}, {"status", "-A"}, {"status", "--who-can", a.policy.Bucket}} {
 		for _, colours := range []bool{true, false} {
-			env := append(slices.Clone(p.env), "KUBECONFIG="+p.kubeconfig, "TERM=xterm")
+			env := append(slices.Clone(p.env), "KUBECONFIG="+p.kubeconfig, "TERM=xterm", "NO_COLOR=") // whoever runs the tests may have set it
 			if !colours {
 				env = append(env, "NO_COLOR=1")
 			}
