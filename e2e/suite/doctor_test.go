@@ -199,8 +199,42 @@ func TestDoctorNamesEachBrokenLink(t *testing.T) {
 	} else {
 		t.Log(shown)
 	}
+	t.Run("a ConfigMap that does not tell all its keys", p.unnamedKeys)
 	for _, f := range clusterFaults() {
 		t.Run(f.name, func(t *testing.T) { f.play(t, p) })
+	}
+}
+
+// unnamedKeys: with managedFields removed, or removed and written anew by somebody else, it is
+// not known what the Pod gets.
+func (p *patient) unnamedKeys(t *testing.T) {
+	t.Helper()
+	defer p.kubectl(t, "-n", p.namespace, "delete", "pod", "from-stripped", "--now") // the policy will change
+	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "stripped"}, Data: map[string]string{"AWS_PROFILE": "AKIASECRETVALUE"}}
+	must(t, p.Client.Create(testContext(t), settings))
+	created(t, p.Lab, pod(p.namespace, "from-stripped", label("bucket-access.io/policy", "orders"), func(q *corev1.Pod) {
+		q.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "stripped"}}}}
+	}))
+	credentials := func() doctor.Check {
+		report, _ := p.examine(t, "pod/from-stripped")
+		return find(t, report, "credentials")
+	}
+	if found := credentials(); found.State != doctor.Fail {
+		t.Errorf("%+v", found)
+	}
+	settings.ManagedFields = []metav1.ManagedFieldsEntry{{}} // which removes them all
+	must(t, p.Client.Update(testContext(t), settings))
+	const want = "configmap stripped, from which container app takes variables, does not tell the names of all its keys"
+	if found := credentials(); found.State != doctor.Skipped || !strings.Contains(found.Why, want) {
+		t.Errorf("%+v", found)
+	}
+	p.kubectl(t, "-n", p.namespace, "patch", "configmap", "stripped", "-p", `{"data":{"LOG_LEVEL":"debug"}}`)
+	if found := credentials(); found.State != doctor.Skipped || !strings.Contains(found.Why, want) {
+		t.Errorf("%+v", found)
+	}
+	p.kubectl(t, "-n", p.namespace, "patch", "configmap", "stripped", "--type=merge", "-p", `{"data":{"AWS_PROFILE":null,"LOG_LEVEL":null}}`)
+	if found := credentials(); found.State != doctor.OK {
+		t.Errorf("of an empty one: %+v", found)
 	}
 }
 

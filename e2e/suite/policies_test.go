@@ -130,6 +130,18 @@ func TestServiceAccountsFollowTheirPolicy(t *testing.T) {
 	must(t, err)
 }
 
+// TestEachRefusalOfAServiceAccountGetsItsEvent: what is wrong with it may change with its
+// policy alone, and so often that client-go would make one Event of them that is counted.
+func TestEachRefusalOfAServiceAccountGetsItsEvent(t *testing.T) {
+	newPolicy(t, cluster, "refusals", subject("*", "api-sa"))
+	ns := newNamespace(t, cluster, nil)
+	must(t, cluster.Client.Create(testContext(t), labelledAccount(ns, "api-sa", "refusals", nil)))
+	for _, listed := range []string{"first-sa", "second-sa", "third-sa"} {
+		must(t, cluster.Client.Update(testContext(t), policyConfigMap("refusals", policyDocument(subject(ns, listed)))))
+		eventually(t, "an Event names "+listed, func() bool { return strings.Contains(eventsOf(t, cluster, ns, "api-sa"), "it lists "+listed) })
+	}
+}
+
 func TestRemovingTheLabelOfAServiceAccountRemovesWhatWasWritten(t *testing.T) {
 	newPolicy(t, cluster, "unlabel", subject("*", "api-sa"))
 	ns := newNamespace(t, cluster, nil)

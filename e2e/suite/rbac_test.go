@@ -341,7 +341,6 @@ func clusterScenarios() []scenario {
 			_, err := announced(ctx, s)
 			return err
 		}, 0},
-		{"an Event counts how often it was told", []string{"ClusterRole: patch events"}, toldTwice, 0},
 		{"a policy for another cluster is refused", []string{"ClusterRole: get /.well-known/openid-configuration"}, func(ctx context.Context, s *stage) error {
 			if _, err := s.replica(ctx); err != nil {
 				return err
@@ -538,30 +537,6 @@ func announced(ctx context.Context, s *stage) (name string, err error) {
 		return "", err
 	}
 	return name, until(ctx, "told", func() error { return s.events(ctx, lab.Namespace, "policy-"+name, "InvalidPolicy", always) })
-}
-
-// toldTwice changes what is wrong with a ServiceAccount, again and again: client-go counts
-// Events on one version of an object for one reason as one.
-func toldTwice(ctx context.Context, s *stage) error {
-	if err := reconciled(ctx, s); err != nil { // it leads
-		return err
-	}
-	name := fmt.Sprintf("told-%d", s.started)
-	if err := s.Client.Create(ctx, policyConfigMap(name, policyDocument(subject("*", "*")))); err != nil {
-		return err
-	}
-	if err := until(ctx, "labelled", func() error { return s.Client.Create(ctx, labelledAccount(s.plain, name, name, nil)) }); err != nil {
-		return err
-	}
-	others := []string{}
-	return until(ctx, "counted", func() error {
-		others = append(others, subject("elsewhere", fmt.Sprintf("other-%d", len(others))))
-		if err := s.Client.Update(ctx, policyConfigMap(name, policyDocument(strings.Join(others, ", ")))); err != nil {
-			return err
-		}
-		time.Sleep(200 * time.Millisecond)
-		return s.events(ctx, s.plain, name, "SubjectNotListed", func(e *eventsv1.Event) bool { return e.Series != nil && e.Series.Count >= 2 })
-	})
 }
 
 // newStage starts a lab and what the scenarios begin with.

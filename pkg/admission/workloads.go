@@ -106,8 +106,7 @@ func (t *workloadTarget) answer(ctx context.Context, rev *review) answer {
 		result.warnings = append(result.warnings, inject.Warning{Reason: reason, Text: fmt.Sprintf(format, args...)})
 	}
 	if t.label.Set && !t.pod.Policy.Set {
-		warn(inject.WarnMisplacedLabel, "the label %s on a %s's own metadata does nothing: its Pods are made from %s.metadata.labels; set it there",
-			v1alpha1.LabelPolicy, kind, templatePath(kind))
+		result.warnings = append(result.warnings, misplacedLabel(kind))
 	}
 	if outcome.Kind == decide.Deny {
 		warn(inject.WarnRequestUnmet, "the Pods of %s %.63q will be refused: %s", kind, t.name, strings.TrimPrefix(outcome.Message, prefix))
@@ -116,6 +115,15 @@ func (t *workloadTarget) answer(ctx context.Context, rev *review) answer {
 		warn(warning.Reason, "of the Pods of %s %.63q: %s", kind, t.name, strings.TrimPrefix(warning.Text, prefix))
 	}
 	return result
+}
+
+// MisplacedLabel is what is said of a workload that has the label on its own metadata and
+// not on its template's.
+func MisplacedLabel(kind string) string { return sentence(misplacedLabel(kind)) }
+
+func misplacedLabel(kind string) inject.Warning {
+	return inject.Warning{Reason: inject.WarnMisplacedLabel, Text: fmt.Sprintf(
+		"the label %s on a %s's own metadata does nothing: its Pods are made from %s.metadata.labels; set it there", v1alpha1.LabelPolicy, kind, templatePath(kind))}
 }
 
 func templatePath(kind string) string {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,6 +98,26 @@ func TestOutputIsAsItWasSeen(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestWhatConcernsAWholePolicyIsSaidFirst: the list of hints is cut.
+func TestWhatConcernsAWholePolicyIsSaidFirst(t *testing.T) {
+	report := &status.Report{Problems: []string{"no policy in data[x]"}}
+	for i := range 2 * shownHints {
+		report.Policies = append(report.Policies, status.Policy{Name: fmt.Sprintf("p%02d", i), State: status.Valid, Outdated: []status.Group{{Pods: 1}}})
+	}
+	report.Policies = append(report.Policies, status.Policy{Name: "zz", State: status.Missing}, status.Policy{Name: "zzz", State: status.LastGood})
+	var out bytes.Buffer
+	printHints(&screen{Writer: &out}, report)
+	said := strings.Split(strings.TrimSpace(out.String()), "\n")
+	for i, want := range []string{`policy "zz" is asked for`, "policy zzz: ", "kubectl bucket-access doctor zzz", "no policy in data[x]", "p00: 1 outdated"} {
+		if !strings.Contains(said[i], want) {
+			t.Errorf("line %d is %q, want %q", i, said[i], want)
+		}
+	}
+	if last := said[len(said)-1]; last != "… and 23 more; -o json shows them" {
+		t.Error(last)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/patch"
 )
 
@@ -75,8 +76,9 @@ var templates = map[string][]string{
 type question struct {
 	admission.Request
 
-	at   patch.Pointer // where in the document the answer's operations are meant
-	bare bool          // there is no metadata there
+	at        patch.Pointer // where in the document the answer's operations are meant
+	bare      bool          // there is no metadata there
+	misplaced bool          // the label is on a workload's own metadata, and not on its template's
 }
 
 // question is nil for what the webhook is never asked about.
@@ -122,6 +124,10 @@ func (q *question) pod(owner *object) error {
 	if q.bare = fields["metadata"] == nil || meta == nil; q.bare {
 		meta = map[string]any{}
 	}
+	labels, _ := meta["labels"].(map[string]any)
+	_, labelled := labels[v1alpha1.LabelPolicy]
+	_, q.misplaced = owner.Metadata.Labels[v1alpha1.LabelPolicy]
+	q.misplaced = q.misplaced && !labelled
 	if owner.Kind == "StatefulSet" {
 		meta["name"] = owner.Metadata.Name + "-0"
 	} else {

@@ -200,6 +200,12 @@ func TestRenderOfWorkloads(t *testing.T) {
 			if code != exitFine || second != stdout {
 				t.Errorf("rendered twice it differs: %s", cmp.Diff(stdout, second))
 			}
+			misplaced := strings.Replace(strings.Replace(text, "metadata: {labels: {bucket-access.io/policy: orders}}, ", "", 1),
+				"{name: api}", "{name: api, labels: {bucket-access.io/policy: orders}}", 1)
+			code, stdout, stderr = plugin(t, misplaced, "render", "-f", "-", "--policies", policies)
+			if code != exitFine || stdout != misplaced || !strings.Contains(stderr, "on a "+name+"'s own metadata does nothing: its Pods are made from ") {
+				t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+			}
 			refused := strings.Replace(text, "api-sa", "other", 1)
 			if code, stdout, stderr := plugin(t, refused, "render", "-f", "-", "--policies", policies); code != exitFindings || stdout != refused ||
 				!strings.Contains(stderr, "does not list system:serviceaccount:default:other") {

@@ -105,6 +105,9 @@ func (o *renderOptions) document(ctx context.Context, e *environment, service *a
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", object, err)
 		}
+		if ask.misplaced {
+			decision.Warnings = append(decision.Warnings, admission.MisplacedLabel(object.Kind))
+		}
 		one := result{Decision: decision, object: object, namespace: namespace, operations: ask.moved(decision.Operations)}
 		r.operations = append(r.operations, one.operations...)
 		r.results = append(r.results, one)

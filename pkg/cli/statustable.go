@@ -51,33 +51,43 @@ func accessTable(list []status.Access, wide bool) *table {
 // shownHints bounds what a person reads at once; -o json has them all.
 const shownHints = 20
 
-// printHints says of each Pod that is not as it should be what mends it.
-func printHints(s *screen, report *status.Report) {
-	var hints [][2]string
+// hint is a sentence and the command that mends it, if there is one.
+type hint struct{ text, fix string }
+
+// hintsOf says of each Pod that is not as it should be what mends it; first of what concerns
+// a whole policy, as the list is cut.
+func hintsOf(report *status.Report) (hints []hint) {
 	for i := range report.Policies {
-		p := &report.Policies[i]
-		switch p.State {
+		switch p := &report.Policies[i]; p.State {
 		case status.Valid:
 		case status.Missing:
-			hints = append(hints, [2]string{fmt.Sprintf("policy %q is asked for and does not exist", p.Name), ""})
+			hints = append(hints, hint{fmt.Sprintf("policy %q is asked for and does not exist", p.Name), ""})
 		default:
-			hints = append(hints, [2]string{fmt.Sprintf("policy %s: %s", p.Name, p.State), "kubectl bucket-access doctor " + p.Name})
+			hints = append(hints, hint{fmt.Sprintf("policy %s: %s", p.Name, p.State), "kubectl bucket-access doctor " + p.Name})
 		}
+	}
+	for _, problem := range report.Problems {
+		hints = append(hints, hint{problem, ""})
+	}
+	for i := range report.Policies {
+		p := &report.Policies[i]
 		for _, kind := range []struct {
 			word   string
 			groups []status.Group
 		}{{"outdated", p.Outdated}, {"uninjected", p.Uninjected}, {"revoked", p.Revoked}} {
 			for _, g := range kind.groups {
-				hints = append(hints, [2]string{fmt.Sprintf("%s: %d %s of %s in namespace %s", p.Name, g.Pods, kind.word, g.Owner, g.Namespace), g.Fix})
+				hints = append(hints, hint{fmt.Sprintf("%s: %d %s of %s in namespace %s", p.Name, g.Pods, kind.word, g.Owner, g.Namespace), g.Fix})
 			}
 		}
 		for _, conflict := range p.Conflicts {
-			hints = append(hints, [2]string{fmt.Sprintf("%s: conflict of %s", p.Name, conflict), ""})
+			hints = append(hints, hint{fmt.Sprintf("%s: conflict of %s", p.Name, conflict), ""})
 		}
 	}
-	for _, problem := range report.Problems {
-		hints = append(hints, [2]string{problem, ""})
-	}
+	return hints
+}
+
+func printHints(s *screen, report *status.Report) {
+	hints := hintsOf(report)
 	if len(hints) > 0 {
 		fmt.Fprintln(s)
 	}
@@ -86,9 +96,9 @@ func printHints(s *screen, report *status.Report) {
 			fmt.Fprintf(s, "… and %d more; -o json shows them\n", len(hints)-shownHints)
 			break
 		}
-		fmt.Fprintln(s, s.wrap(hint[0], 2))
-		if hint[1] != "" {
-			fmt.Fprintln(s, "  "+hint[1])
+		fmt.Fprintln(s, s.wrap(hint.text, 2))
+		if hint.fix != "" {
+			fmt.Fprintln(s, "  "+hint.fix)
 		}
 	}
 	printUnread(s, report.Unread)

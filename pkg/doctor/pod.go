@@ -1,17 +1,15 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
@@ -89,7 +87,11 @@ func (d *Doctor) credentials(ctx context.Context) result {
 		}
 		for _, from := range c.EnvFrom {
 			kind, name, keys, err := d.keys(ctx, from)
-			if err != nil && !apierrors.IsNotFound(err) { // one that is not there brings nothing
+			switch {
+			case errors.Is(err, errUnnamed):
+				hidden = append(hidden, fmt.Sprintf("%s %s, from which container %s takes variables, does not tell the names of all its keys "+
+					"(managedFields were removed): look yourself", kind, name, c.Name))
+			case err != nil && !apierrors.IsNotFound(err): // one that is not there brings nothing
 				hidden = append(hidden, fmt.Sprintf("no right to get %ss %s, from which container %s takes variables", kind, name, c.Name))
 			}
 			for _, key := range static(&c, from.Prefix, keys) {
@@ -133,47 +135,4 @@ func static(c *corev1.Container, prefix string, keys []string) (all []string) {
 		}
 	}
 	return all
-}
-
-// keys are the names of the keys of a source of variables, as the API server has noted
-// them with who wrote them (managedFields): the values never leave it.
-func (d *Doctor) keys(ctx context.Context, from corev1.EnvFromSource) (kind, name string, keys []string, err error) {
-	object := &metav1.PartialObjectMetadata{}
-	switch {
-	case from.SecretRef != nil:
-		kind, name = "secret", from.SecretRef.Name
-		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	case from.ConfigMapRef != nil:
-		kind, name = "configmap", from.ConfigMapRef.Name
-		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
-	default:
-		return "", "", nil, nil
-	}
-	if err := d.Client.Get(ctx, client.ObjectKey{Namespace: d.pod.Namespace, Name: name}, object); err != nil {
-		return kind, name, nil, err
-	}
-	for _, manager := range object.ManagedFields {
-		if manager.FieldsV1 != nil {
-			keys = append(keys, fieldKeys(manager.FieldsV1.GetRawBytes())...)
-		}
-	}
-	slices.Sort(keys)
-	return kind, name, slices.Compact(keys), nil
-}
-
-// fieldKeys are the keys below data of one manager's fields.
-func fieldKeys(fields []byte) (keys []string) {
-	var owned map[string]map[string]json.RawMessage
-	decoder := json.NewDecoder(bytes.NewReader(fields))
-	if decoder.Decode(&owned) != nil {
-		return nil
-	}
-	for _, part := range []string{"f:data", "f:stringData", "f:binaryData"} {
-		for field := range owned[part] {
-			if key, is := strings.CutPrefix(field, "f:"); is {
-				keys = append(keys, key)
-			}
-		}
-	}
-	return keys
 }

@@ -54,10 +54,12 @@ func (c *cached) List(_ context.Context, into client.ObjectList, options ...clie
 	return c.err
 }
 
-type policies struct{ *policy.Snapshot }
+type policies struct{ snapshot *policy.Snapshot }
 
-func (policies) Ready() bool                      { return true }
-func (policies) Subscribe(func(changed []string)) {}
+func (p policies) Lookup(name string) (*policy.Entry, bool) { return p.snapshot.Lookup(name) }
+func (p policies) Snapshot() *policy.Snapshot               { return p.snapshot }
+func (policies) Ready() bool                                { return true }
+func (policies) Subscribe(func(changed []string))           {}
 
 const document = `
 apiVersion: bucket-access.io/v1alpha1

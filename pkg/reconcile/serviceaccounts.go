@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
@@ -29,6 +30,7 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
 	"github.com/bucket-access/bucket-access-webhook/pkg/metrics"
+	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
 )
 
@@ -38,6 +40,7 @@ type Policies interface {
 	// Ready says whether there is a snapshot at all: before the first, every policy
 	// would look gone.
 	Ready() bool
+	Snapshot() *policy.Snapshot
 	Subscribe(f func(changed []string))
 }
 
@@ -141,11 +144,11 @@ func (s *ServiceAccounts) Reconcile(ctx context.Context, request reconcile.Reque
 		s.forget(request.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	account := watch.AccountView(object)
+	account, policies := watch.AccountView(object), s.Policies.Snapshot()
 	outcome := inject.ServiceAccount(account,
-		decide.ServiceAccount(account.Namespace, account.Name, account.Policy, s.Policies, s.Facts()))
+		decide.ServiceAccount(account.Namespace, account.Name, account.Policy, policies, s.Facts()))
 	s.Recorder.Account(outcome.Kind, outcome.Reason)
-	s.report(object, outcome)
+	s.report(object, outcome, policies)
 	if len(outcome.Annotations) == 0 {
 		return reconcile.Result{}, nil
 	}
@@ -201,7 +204,7 @@ func mergePatch(object *metav1.PartialObjectMetadata, edits map[string]decide.La
 }
 
 // report tells of a request that can't be met, once.
-func (s *ServiceAccounts) report(object *metav1.PartialObjectMetadata, outcome inject.AccountOutcome) {
+func (s *ServiceAccounts) report(object *metav1.PartialObjectMetadata, outcome inject.AccountOutcome, policies *policy.Snapshot) {
 	name := client.ObjectKeyFromObject(object)
 	if outcome.Kind != decide.Deny {
 		s.forget(name)
@@ -216,7 +219,11 @@ func (s *ServiceAccounts) report(object *metav1.PartialObjectMetadata, outcome i
 	}
 	s.Log.Info("ServiceAccount can't be given access", "namespace", object.Namespace, "name", object.Name,
 		"policy", outcome.PolicyName, "reason", outcome.Reason)
-	s.Events.Eventf(object, nil, corev1.EventTypeWarning, string(outcome.Reason), "AnnotateServiceAccount", "%.1000s", outcome.Message)
+	var related runtime.Object
+	if entry, known := policies.Lookup(outcome.PolicyName); known {
+		related = watch.Reference(policies, entry.Source, entry.Key)
+	}
+	s.Events.Eventf(object, related, corev1.EventTypeWarning, string(outcome.Reason), "AnnotateServiceAccount", "%.1000s", outcome.Message)
 }
 
 func (s *ServiceAccounts) forget(name types.NamespacedName) {

@@ -136,11 +136,17 @@ func note(errs field.ErrorList, consequence string) string {
 	return text + consequence
 }
 
-// regarding names the data key of the ConfigMap, as it is now: Events that differ in their
-// note alone are one for client-go, whose count is raised and whose note stays the old one.
+// regarding names the data key of the ConfigMap.
 func regarding(snapshot *policy.Snapshot, f fault) *corev1.ObjectReference {
+	return Reference(snapshot, f.source, f.key)
+}
+
+// Reference names a data key of a ConfigMap, as it is in the snapshot: Events that differ in
+// their note alone are one for client-go, whose count is raised and whose note stays the old
+// one, so the version stands in what they regard or relate to.
+func Reference(snapshot *policy.Snapshot, source policy.Ref, key string) *corev1.ObjectReference {
 	return &corev1.ObjectReference{
-		APIVersion: "v1", Kind: "ConfigMap", Namespace: f.source.Namespace, Name: f.source.Name, UID: types.UID(f.source.UID),
-		ResourceVersion: strconv.FormatUint(snapshot.SourceVersion(f.source), 10), FieldPath: "data[" + f.key + "]",
+		APIVersion: "v1", Kind: "ConfigMap", Namespace: source.Namespace, Name: source.Name, UID: types.UID(source.UID),
+		ResourceVersion: strconv.FormatUint(snapshot.SourceVersion(source), 10), FieldPath: "data[" + key + "]",
 	}
 }
