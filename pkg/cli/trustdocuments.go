@@ -89,7 +89,8 @@ func (a *account) awsCLI() []byte {
 	fmt.Fprintf(&b, "# What account %s needs for policy %q: run it with credentials of that account.\nset -eu\n", a.Role.Account(), a.Name)
 	for i, provider := range in.Providers {
 		if i == 0 {
-			b.WriteString("\n# An account has one provider for an issuer: where it is there already, only see that it lists the audience.\n")
+			b.WriteString("\n# An account has one provider for an issuer: where it is there already, only see that it lists the audience.\n" +
+				"# AWS CLIs from before April 2024 also ask for --thumbprint-list: where AWS trusts the issuer's CA itself, as EKS's, any 40 hex digits do.\n")
 		}
 		command(&b, "aws iam create-open-id-connect-provider", "--url", provider.URL, "--client-id-list", a.Audience)
 	}

@@ -117,7 +117,11 @@ func (d *Doctor) diagnosed(wrong diagnosis.Diagnosis) result {
 	if wrong.Detail != "" {
 		why += " (" + wrong.Detail + ")"
 	}
-	return failed(why, wrong.Fix, d.mendAccount(wrong.Cause))
+	fix := wrong.Fix
+	if wrong.Cause == diagnosis.ProviderMissing { // of Debian 12, for one
+		fix += " AWS CLIs from before April 2024 also ask for --thumbprint-list."
+	}
+	return failed(why, fix, d.mendAccount(wrong.Cause))
 }
 
 // mendAccount is a command of the AWS CLI, for whoever owns the bucket's account.
