@@ -35,7 +35,7 @@ race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Po
 	@CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --format-hide-empty-pkg -- -race -short ./pkg/... ./cmd/...
 
 .PHONY: control-plane
-control-plane: kube account-b build tofu helm cert-manager $(BIN)/monitoring-crds $(BIN)/gotestsum ## what needs no Pods: the chart, Account B's documents, and the webhook as a process on a real kube-apiserver
+control-plane: kube account-b build tofu helm cert-manager awscli $(BIN)/monitoring-crds $(BIN)/gotestsum ## what needs no Pods: the chart, Account B's documents, and the webhook as a process on a real kube-apiserver
 	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/lab ./e2e/chart ./e2e/terraform ./e2e/suite
 
 # The cluster that make e2e runs on: node (this machine, as root), kind (Docker) or existing (KUBECONFIG). See e2e/README.md.
@@ -69,6 +69,11 @@ browser: kube account-b build chromium $(BIN)/gotestsum ## the reader's page in 
 chromium: ## install Debian's Chromium, where there is none (as root)
 	@test -x /usr/bin/chromium || { echo "installing Debian's chromium (a minute, once)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
+
+.PHONY: awscli
+awscli: ## install Debian's AWS CLI, where there is none (as root)
+	@test -x /usr/bin/aws || { echo "installing Debian's awscli (half a minute, once)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends awscli >/dev/null; }
 
 .PHONY: bench
 bench: kube account-b build ## measure; medians of BENCHCOUNT runs

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	"golang.org/x/sys/unix"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -78,48 +77,35 @@ func TestDoctorLive(t *testing.T) {
 	}
 }
 
-// document is the policy document inside a printed command.
-func document(t *testing.T, command string) string {
+// withoutProvider deletes the OIDC provider that the tests share.
+func withoutProvider(t *testing.T, a *access) {
 	t.Helper()
-	found := regexp.MustCompile(`-policy-document '([^']+)'$`).FindStringSubmatch(command)
-	if found == nil {
-		t.Fatalf("no document in the command: %s", command)
-	}
-	if _, err := iam.ParseDocument([]byte(found[1])); err != nil {
-		t.Fatal(err)
-	}
-	return found[1]
+	provider := iam.ProviderARN(a.policy.Role, cluster.Issuer)
+	_, err := a.b.IAM.DeleteOpenIDConnectProvider(t.Context(), &awsiam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: &provider})
+	must(t, err)
+	t.Cleanup(func() { _ = a.b.CreateProvider(context.Background(), "sts.amazonaws.com") }) // where it was not mended
 }
 
-// The commands of the AWS CLI are carried out by its library: what is tested is the
-// document and the names that they hold.
-func updateTrust(t *testing.T, a *access, command string) {
+// withoutS3 ends the S3 that the tests share.
+func withoutS3(t *testing.T, a *access) {
 	t.Helper()
-	if !strings.HasPrefix(command, "aws iam update-assume-role-policy --role-name "+a.policy.Role.Name()+" ") {
-		t.Fatal(command)
-	}
-	_, err := a.b.IAM.UpdateAssumeRolePolicy(t.Context(), &awsiam.UpdateAssumeRolePolicyInput{
-		RoleName: aws.String(a.policy.Role.Name()), PolicyDocument: aws.String(document(t, command)),
+	a.b.Kill("s3")
+	t.Cleanup(func() {
+		if t.Failed() {
+			a.b.Kill("s3")
+			must(t, a.b.Start(context.Background(), "s3"))
+		}
 	})
-	must(t, err)
-}
-
-func putRolePolicy(t *testing.T, a *access, command string) {
-	t.Helper()
-	if !strings.HasPrefix(command, "aws iam put-role-policy --role-name "+a.policy.Role.Name()+" --policy-name bucket-access ") {
-		t.Fatal(command)
-	}
-	_, err := a.b.IAM.PutRolePolicy(t.Context(), &awsiam.PutRolePolicyInput{
-		RoleName: aws.String(a.policy.Role.Name()), PolicyName: aws.String("bucket-access"), PolicyDocument: aws.String(document(t, command)),
-	})
-	must(t, err)
 }
 
 // TestDoctorNamesWhatIsWrongInAccountB breaks Account B as the reader's tests do, and
-// mends it by what doctor prints.
+// mends it by running what doctor prints, with the real AWS CLI.
 func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
-	removeBucketPolicy := func(t *testing.T, a *access, _ string) {
+	removeBucketPolicy := func(t *testing.T, a *access, command string) { // what it prints shows the Deny
 		t.Helper()
+		if said := shell(t, a.b, command); !strings.Contains(said, `\"Deny\"`) {
+			t.Errorf("%s: %s", command, said)
+		}
 		must(t, a.b.SetBucketPolicy(testContext(t), a.policy.Bucket, iam.Document{}))
 	}
 	for name, test := range map[string]struct {
@@ -132,53 +118,27 @@ func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 		why    string
 		mend   func(t *testing.T, a *access, command string)
 	}{
-		"trust for another subject":             {fault: "trust for another subject", own: true, check: "trust", why: "refuses the token", mend: updateTrust},
-		"trust for another subject, unseen":     {fault: "trust for another subject", check: "session", why: "TokenRefused", mend: updateTrust},
-		"aud and sub swapped":                   {fault: "aud and sub swapped", own: true, check: "trust", why: "refuses the token", mend: updateTrust},
-		"an explicit Deny in the trust policy":  {fault: "an explicit Deny in the trust policy", own: true, check: "trust", why: "explicitly", mend: updateTrust},
-		"another provider, unseen":              {fault: "trust in another provider", check: "session", why: "RoleNotTrusting", mend: updateTrust},
+		"trust for another subject":             {fault: "trust for another subject", own: true, check: "trust", why: "refuses the token", mend: byAWSCLI},
+		"trust for another subject, unseen":     {fault: "trust for another subject", check: "session", why: "TokenRefused", mend: byAWSCLI},
+		"aud and sub swapped":                   {fault: "aud and sub swapped", own: true, check: "trust", why: "refuses the token", mend: byAWSCLI},
+		"an explicit Deny in the trust policy":  {fault: "an explicit Deny in the trust policy", own: true, check: "trust", why: "explicitly", mend: byAWSCLI},
+		"another provider, unseen":              {fault: "trust in another provider", check: "session", why: "RoleNotTrusting", mend: byAWSCLI},
 		"an explicit Deny in the bucket policy": {fault: "an explicit Deny in the bucket's policy", check: "bucket", why: "ExplicitDenyBucketPolicy", mend: removeBucketPolicy},
 		"an explicit Deny in the role's policy": {fault: "an explicit Deny in the role's policy", check: "bucket", why: "ExplicitDenyRolePolicy"},
-		"a grant for another bucket":            {fault: "a grant for another bucket", check: "bucket", why: "NotGranted", mend: putRolePolicy},
+		"a grant for another bucket":            {fault: "a grant for another bucket", check: "bucket", why: "NotGranted", mend: byAWSCLI},
 		"no such bucket": {fault: "no such bucket", check: "bucket", why: "BucketMissing", mend: func(t *testing.T, a *access, _ string) {
 			t.Helper()
 			must(t, a.b.CreateBucket(testContext(t), a.policy.Bucket, map[string]string{"config.json": "{}"}))
 		}},
-		"no grant for objects": {breaks: granted(func(g *iam.Grant) { g.Actions = []string{"s3:ListBucket"} }), check: "object", why: "NotGranted", mend: putRolePolicy},
+		"no grant for objects": {breaks: granted(func(g *iam.Grant) { g.Actions = []string{"s3:ListBucket"} }), check: "object", why: "NotGranted", mend: byAWSCLI},
 		"no such object": {args: []string{"--key=nothing.json"}, check: "object", why: "KeyMissing", mend: func(t *testing.T, a *access, _ string) {
 			t.Helper()
 			must(t, a.b.Put(testContext(t), a.policy.Bucket, "nothing.json", "text/plain", []byte("x")))
 		}},
-		"no such role": {fault: "no such role", own: true, check: "trust", why: "there is no role", mend: func(t *testing.T, a *access, command string) {
-			t.Helper()
-			if !strings.HasPrefix(command, "aws iam create-role --role-name "+a.policy.Role.Name()+" --assume-role-policy-document ") {
-				t.Fatal(command)
-			}
-			_, err := a.b.IAM.CreateRole(t.Context(), &awsiam.CreateRoleInput{RoleName: aws.String(a.policy.Role.Name()), AssumeRolePolicyDocument: aws.String(document(t, command))})
-			must(t, err)
-		}},
-		"no OIDC provider": {own: true, breaks: func(t *testing.T, a *access) {
-			t.Helper()
-			provider := iam.ProviderARN(a.policy.Role, cluster.Issuer)
-			_, err := a.b.IAM.DeleteOpenIDConnectProvider(t.Context(), &awsiam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: &provider})
-			must(t, err)
-		}, check: "provider", why: "ProviderMissing", mend: func(t *testing.T, a *access, command string) {
-			t.Helper()
-			if command != "aws iam create-open-id-connect-provider --url "+cluster.Issuer+" --client-id-list 'sts.amazonaws.com'" {
-				t.Error(command)
-			}
-			must(t, a.b.CreateProvider(testContext(t), "sts.amazonaws.com"))
-		}},
-		"an audience that the provider does not know": {own: true, more: []string{"audience: https://other.example.com"}, check: "provider", why: "WrongAudience", mend: func(t *testing.T, a *access, command string) {
-			t.Helper()
-			provider := iam.ProviderARN(a.policy.Role, cluster.Issuer)
-			if command != "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn "+provider+" --client-id 'https://other.example.com'" {
-				t.Error(command)
-			}
-			_, err := a.b.IAM.AddClientIDToOpenIDConnectProvider(t.Context(), &awsiam.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: &provider, ClientID: &a.policy.Audience})
-			must(t, err)
-		}},
-		"S3 that is down": {breaks: func(_ *testing.T, a *access) { a.b.Kill("s3") }, check: "bucket", why: "Unreachable", mend: func(t *testing.T, a *access, _ string) {
+		"no such role":     {fault: "no such role", own: true, check: "trust", why: "there is no role", mend: byAWSCLI},
+		"no OIDC provider": {own: true, breaks: withoutProvider, check: "provider", why: "ProviderMissing", mend: byAWSCLI},
+		"an audience that the provider does not know": {own: true, more: []string{"audience: https://other.example.com"}, check: "provider", why: "WrongAudience", mend: byAWSCLI},
+		"S3 that is down": {breaks: withoutS3, check: "bucket", why: "Unreachable", mend: func(t *testing.T, a *access, _ string) {
 			t.Helper()
 			must(t, a.b.Start(testContext(t), "s3"))
 		}},
@@ -193,12 +153,6 @@ func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 				breaks(t, a)
 			}
 			args := append([]string{"pod/app", "--live"}, test.args...)
-			mended := false
-			t.Cleanup(func() { // all of them share one Account B
-				if !mended && test.fault == "" && test.mend != nil {
-					test.mend(t, a, "")
-				}
-			})
 			report, shown := p.examine(t, args...)
 			found := find(t, report, test.check)
 			if red := firstRed(report); red.ID != test.check || red.State != doctor.Fail || !strings.Contains(red.Why, test.why) || red.Fix == "" {
@@ -208,7 +162,6 @@ func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 			if test.mend == nil {
 				return
 			}
-			mended = true
 			test.mend(t, a, found.Command)
 			if report, shown := p.examine(t, args...); find(t, report, test.check).State != doctor.OK {
 				t.Errorf("not mended:\n%s", shown)

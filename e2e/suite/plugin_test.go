@@ -9,11 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
 	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 )
 
@@ -103,9 +103,10 @@ func TestRenderIsTheLiveWebhook(t *testing.T) {
 	}
 }
 
-// TestThePluginsDocumentsOpenTheBucket: Account B is set up with what trust-policy prints,
-// a Pod reads its bucket, and --live finds nothing to say until the trust policy is changed.
-func TestThePluginsDocumentsOpenTheBucket(t *testing.T) {
+// TestThePluginsCommandsOpenTheBucket: a person of Account B runs what trust-policy prints,
+// a Pod reads its bucket, and --live and --check find nothing to say until the trust policy
+// is changed; the printed command mends that, too.
+func TestThePluginsCommandsOpenTheBucket(t *testing.T) {
 	b, err := accountB()
 	must(t, err)
 	ctx := testContext(t)
@@ -113,43 +114,50 @@ func TestThePluginsDocumentsOpenTheBucket(t *testing.T) {
 	p, err := cluster.ApplyPolicy(ctx, "printed", b.Document("printed-data", "printed-role", subject(namespace, "api-sa")))
 	must(t, err)
 	must(t, b.CreateBucket(ctx, p.Bucket, map[string]string{"config.json": "content"}))
-	stdout, stderr, code := plugin(t, "", nil, "trust-policy", "printed", "--from-cluster", "--with", "provider,role,permissions,bucket-policy")
-	if code != 0 {
-		t.Fatalf("exit code %d: %s", code, stderr)
-	}
-	var printed struct {
-		OpenIDConnectProviders []struct{ Url string }
-		Role                   struct {
-			RoleName                 string
-			AssumeRolePolicyDocument json.RawMessage
-		}
-		RolePolicy   struct{ PolicyDocument iam.Document }
-		BucketPolicy struct{ Policy iam.Document }
-	}
-	must(t, json.Unmarshal([]byte(stdout), &printed))
-	if len(printed.OpenIDConnectProviders) != 1 || printed.OpenIDConnectProviders[0].Url != cluster.Issuer {
-		t.Errorf("providers %v, want that of %s", printed.OpenIDConnectProviders, cluster.Issuer)
-	}
-	document := string(printed.Role.AssumeRolePolicyDocument)
-	_, err = b.IAM.CreateRole(ctx, &awsiam.CreateRoleInput{RoleName: &printed.Role.RoleName, AssumeRolePolicyDocument: &document})
-	must(t, err)
-	must(t, b.SetPermissions(ctx, p, printed.RolePolicy.PolicyDocument))
-	must(t, b.SetBucketPolicy(ctx, p.Bucket, printed.BucketPolicy.Policy))
 	a := &access{b: b, policy: p, namespace: namespace}
+	script := func(more ...string) string {
+		t.Helper()
+		stdout, stderr, code := plugin(t, "", nil, append([]string{"trust-policy", "printed", "--from-cluster", "-o", "aws-cli"}, more...)...)
+		if code != 0 {
+			t.Fatalf("exit code %d: %s", code, stderr)
+		}
+		return stdout
+	}
+	withoutProvider(t, a) // an account has one for an issuer
+	said := shell(t, b, script("--with", "provider,role,permissions,bucket-policy"))
+	for _, want := range []string{"arn:aws:iam::" + lab.AccountBID + ":oidc-provider/", p.Role.String()} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the AWS CLI does not tell of %s: %s", want, said)
+		}
+	}
 	report, err := a.reader(t, a.pod(t, "app"), nil).Report(ctx)
 	must(t, err)
 	if !report.Ready {
 		t.Errorf("the bucket stays shut: %s", report.Line())
 	}
 	env := []string{"AWS_ENDPOINT_URL_IAM=" + b.STSURL, "AWS_ACCESS_KEY_ID=account-b-root", "AWS_SECRET_ACCESS_KEY=account-b-root-secret", "AWS_REGION=us-east-1"}
-	if stdout, stderr, code := plugin(t, "", env, "trust-policy", "printed", "--from-cluster", "--live"); code != 0 {
-		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	live := func() (string, int) {
+		t.Helper()
+		stdout, stderr, code := plugin(t, "", env, "trust-policy", "printed", "--from-cluster", "--live")
+		return stdout + stderr, code
 	}
-	wrong, err := iam.ParseDocument([]byte(strings.ReplaceAll(document, ":api-sa", ":other")))
+	if said, code := live(); code != 0 {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+	// As the help has it.
+	if said := shell(t, b, "aws iam get-role --role-name printed-role --query Role.AssumeRolePolicyDocument | kubectl bucket-access trust-policy printed --from-cluster --check -"); !strings.Contains(said, "lets in 1 subject") {
+		t.Errorf("--check: %s", said)
+	}
+	right, err := p.TrustPolicy(cluster.Issuer)
+	must(t, err)
+	wrong, err := iam.ParseDocument([]byte(strings.ReplaceAll(string(right.JSON()), ":api-sa", ":other")))
 	must(t, err)
 	must(t, b.SetTrust(ctx, p, wrong))
-	stdout, stderr, code = plugin(t, "", env, "trust-policy", "printed", "--from-cluster", "--live")
-	if code != 1 || !strings.Contains(stdout, "is refused") || !strings.Contains(stdout, ":other") {
-		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	if said, code := live(); code != 1 || !strings.Contains(said, "is refused") || !strings.Contains(said, ":other") {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+	shell(t, b, script("--with", "permissions"))
+	if said, code := live(); code != 0 {
+		t.Errorf("not mended: exit code %d: %s", code, said)
 	}
 }
