@@ -136,18 +136,33 @@ func (d *Doctor) mendAccount(cause diagnosis.Cause) string {
 			iam.ProviderARN(role, issuer), quote(d.policy.Audience))
 	case diagnosis.RoleNotTrusting, diagnosis.TokenRefused:
 		return d.updateTrust()
-	case diagnosis.NotGranted, diagnosis.NotGrantedOrDenied, diagnosis.MissingOrNotGranted, diagnosis.KMSDenied:
-		return fmt.Sprintf("aws iam put-role-policy --role-name %s --policy-name bucket-access --policy-document %s",
-			role.Name(), quote(compact(iam.PermissionPolicy(d.policy.Grant()))))
+	case diagnosis.KMSDenied:
+		if d.policy.KMSKeyARN == "" { // a permission policy is made from it
+			return d.editPolicy()
+		}
+		return d.putRolePolicy()
+	case diagnosis.NotGranted, diagnosis.NotGrantedOrDenied, diagnosis.MissingOrNotGranted:
+		return d.putRolePolicy()
 	case diagnosis.ExplicitDenyBucketPolicy:
 		return "aws s3api get-bucket-policy --bucket " + d.policy.Bucket
 	case diagnosis.WrongRegion, diagnosis.WrongIssuer, diagnosis.WrongSubject:
-		if entry, known := d.facts.Policies.Lookup(d.policy.Name); known {
-			return "kubectl -n " + d.Own + " edit configmap " + entry.Source.Name
-		}
+		return d.editPolicy()
 	default:
 	}
 	return ""
+}
+
+func (d *Doctor) editPolicy() string {
+	entry, known := d.facts.Policies.Lookup(d.policy.Name)
+	if !known {
+		return ""
+	}
+	return "kubectl -n " + d.Own + " edit configmap " + entry.Source.Name
+}
+
+func (d *Doctor) putRolePolicy() string {
+	return fmt.Sprintf("aws iam put-role-policy --role-name %s --policy-name bucket-access --policy-document %s",
+		d.policy.Role.Name(), quote(compact(iam.PermissionPolicy(d.policy.Grant()))))
 }
 
 func (d *Doctor) updateTrust() string {
