@@ -106,7 +106,8 @@ var regionCodes = []string{
 	"BucketRegionError",
 }
 
-var expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)
+// AWS puts the region in single quotes, versitygw in double ones.
+var expecting = regexp.MustCompile(`expecting ['"]([a-z0-9-]+)['"]`)
 
 func wrongRegion(a Answer, f Facts) (Cause, string) {
 	region := a.Region

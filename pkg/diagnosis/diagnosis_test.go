@@ -100,3 +100,14 @@ func FuzzClaims(f *testing.F) {
 		Token(Facts{Claims: &claims}, 1_800_000_000)
 	})
 }
+
+// TestTheExpectedRegionIsReadFromEitherQuotes: AWS's, and versitygw's.
+func TestTheExpectedRegionIsReadFromEitherQuotes(t *testing.T) {
+	for _, quote := range []string{"'", `"`} {
+		message := strings.ReplaceAll("The authorization header is malformed; the region 'eu-west-1' is wrong; expecting 'ap-south-1'", "'", quote)
+		d := FromAnswer(Answer{Service: "S3", Operation: "ListObjectsV2", Status: 400, Code: "AuthorizationHeaderMalformed", Message: message}, Facts{Region: "eu-west-1"})
+		if d.Cause != WrongRegion || d.Detail != "the bucket is in ap-south-1, the policy says eu-west-1" {
+			t.Errorf("%s: %+v", message, d)
+		}
+	}
+}
