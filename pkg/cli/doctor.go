@@ -54,6 +54,7 @@ func newDoctor(e *environment) *cobra.Command {
 	f.BoolVar(&o.live, "live", false, "ask for a token, and AWS for access with it")
 	f.StringVar(&o.key, "key", "", "key of an object that --live reads; empty is the policy's reader.probeKey, else the first that is listed")
 	f.StringVarP(&o.output, "output", "o", "table", "table, json or yaml")
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(findingOutputs, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return command
 }
 

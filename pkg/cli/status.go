@@ -29,6 +29,8 @@ const statusExample = `  kubectl bucket-access status -A                      # 
   kubectl bucket-access status --who-can orders-data   # who reads the bucket, or may
   kubectl bucket-access status --what-can default/api-sa`
 
+var statusOutputs = []string{"wide", outputJSON, outputYAML, "csv"}
+
 func newStatus(e *environment) *cobra.Command {
 	o := &statusOptions{}
 	command := &cobra.Command{
@@ -49,13 +51,14 @@ func newStatus(e *environment) *cobra.Command {
 	f.StringVarP(&o.output, "output", "o", "", "wide, json, yaml or csv; empty is a table")
 	f.BoolVarP(&o.watch, "watch", "w", false, "read again at the interval, and print what has changed")
 	f.DurationVar(&o.interval, "interval", 5*time.Second, "time between two reads of --watch, at least a second")
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(statusOutputs, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return command
 }
 
 func (o *statusOptions) check(args []string) error {
 	namespace, name, both := strings.Cut(o.whatCan, "/")
 	switch {
-	case !slices.Contains([]string{"", "wide", "json", "yaml", "csv"}, o.output):
+	case o.output != "" && !slices.Contains(statusOutputs, o.output):
 		return fmt.Errorf("--output %q is none of wide, json, yaml and csv", o.output)
 	case o.whatCan != "" && (!both || namespace == "" || name == "" || strings.Contains(name, "/")):
 		return fmt.Errorf("--what-can %q is no namespace/name, like default/api-sa", o.whatCan)
