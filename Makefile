@@ -35,8 +35,8 @@ race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Po
 	@CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --format-hide-empty-pkg -- -race -short ./pkg/... ./cmd/...
 
 .PHONY: control-plane
-control-plane: kube account-b build tofu helm cert-manager awscli $(BIN)/monitoring-crds $(BIN)/gotestsum ## what needs no Pods: the chart, Account B's documents, and the webhook as a process on a real kube-apiserver
-	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/lab ./e2e/chart ./e2e/terraform ./e2e/suite
+control-plane: kube account-b build tofu helm cert-manager krew awscli $(BIN)/monitoring-crds $(BIN)/gotestsum ## what needs no Pods: the chart, Account B's documents, the plugin's packages, and the webhook as a process on a real kube-apiserver
+	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/lab ./e2e/chart ./e2e/terraform ./e2e/plugin ./e2e/suite
 
 # The cluster that make e2e runs on: node (this machine, as root), kind (Docker) or existing (KUBECONFIG). See e2e/README.md.
 PROVIDER ?= node
@@ -109,6 +109,10 @@ build: ## build the webhook, the reader and the kubectl plugin into bin/
 images: ## pack both images for amd64 and arm64, with SBOMs, into out/images (no container engine)
 	@cd hack/images && go run . -version "$(VERSION)"
 
+.PHONY: krew-release
+krew-release: ## pack the kubectl plugin for krew into out/krew, with its manifest (VERSION=v1.2.3)
+	@hack/krew.sh "$(VERSION)" out/krew
+
 .PHONY: images-test
 images-test: $(BIN)/gotestsum ## two builds of the images are the same bytes; the Dockerfile is in step
 	@cd hack/images && $(BIN)/gotestsum --format testname -- -count=1 -timeout 5m ./...
@@ -144,6 +148,13 @@ $(BIN)/helm: e2e/helm/go.mod e2e/helm/go.sum
 $(BIN)/helm3: e2e/helm3/go.mod e2e/helm3/go.sum
 	@echo "building Helm 3 (two minutes, once)"
 	@cd e2e/helm3 && go build -trimpath -ldflags "-s -w" -o $@ helm.sh/helm/v3/cmd/helm
+
+.PHONY: krew
+krew: $(BIN)/krew ## build krew from its module, once
+
+$(BIN)/krew: e2e/krew/go.mod e2e/krew/go.sum
+	@echo "building krew (half a minute, once)"
+	@cd e2e/krew && go build -trimpath -ldflags "-s -w" -o $(BIN)/ sigs.k8s.io/krew/cmd/krew sigs.k8s.io/krew/cmd/validate-krew-manifest
 
 .PHONY: cert-manager
 cert-manager: $(BIN)/cert-manager ## build cert-manager's controllers from their module, once (two minutes)
