@@ -27,6 +27,7 @@ import (
 // apiServer is what an API server answers to the check; the end-to-end suite has a real one.
 type apiServer struct {
 	bundles  [2]string // of the mutating and the validating configuration
+	second   string    // bundle of a second mutating entry; empty is the first one's
 	excluded []string
 	actions  []admissionv1.ValidationAction
 	pod      func(policy string) (status int, message string)
@@ -51,8 +52,13 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "mutatingwebhookconfigurations/"+name:
 		requirement := metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: s.excluded}
 		selector := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{requirement}}
+		second := client(0)
+		if s.second != "" {
+			second.CABundle = []byte(s.second)
+		}
 		answer(http.StatusOK, &admissionv1.MutatingWebhookConfiguration{ObjectMeta: meta, Webhooks: []admissionv1.MutatingWebhook{
 			{Name: "pods.bucket-access.io", ClientConfig: client(0), NamespaceSelector: selector},
+			{Name: "namespaced-pods.bucket-access.io", ClientConfig: second},
 		}})
 	case path == "validatingwebhookconfigurations/"+name:
 		answer(http.StatusOK, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: meta, Webhooks: []admissionv1.ValidatingWebhook{
@@ -138,6 +144,8 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		"all is well": {nil, []string{"--policies=orders", "--backstops"}, 0, []string{"OK    policy orders is in force", "All 7 checks passed."}},
 		"bundles written otherwise": {func(s *apiServer) { s.bundles[1] = "# the CA\n" + ca }, nil, 0,
 			[]string{"All 3 checks passed."}},
+		"a former CA in one mutating entry": {func(s *apiServer) { s.second = former }, nil, 1,
+			[]string{"not the CA that Pods' entry has, in namespaced-pods.bucket-access.io: one of the two", "cainjector", "1 of 3 checks failed."}},
 		"a policy that injects": {through(injected), orders, 0, []string{"All 4 checks passed."}},
 		"a policy that does nothing": {through(nil), orders, 1,
 			[]string{"FAIL  policy orders is in force: a Pod that asks for it came back without it"}},

@@ -1,6 +1,7 @@
 package installation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -52,7 +53,7 @@ func (i *Installation) Policy(ctx context.Context, name string) Finding {
 	case refused(err) && strings.Contains(err.Error(), fmt.Sprintf("policy %q does not list", name)):
 	case refused(err):
 		f.Why = err.Error()
-		f.Fix = "correct the policy: kubectl -n " + i.Own() + " get events names its ConfigMap, path and error"
+		f.Fix = "correct the policy: " + i.kubectl() + " get events names its ConfigMap, path and error"
 	default:
 		f.Why, f.Fix = i.unanswered(err)
 	}
@@ -88,8 +89,11 @@ func (i *Installation) unanswered(err error) (why, fix string) {
 }
 
 func (i *Installation) lookAtReplicas() string {
-	return "see that replicas run and are ready: kubectl -n " + i.Own() + " get pods,endpointslices, and their logs"
+	return "see that replicas run and are ready: " + i.kubectl() + " get pods,endpointslices, and their logs"
 }
+
+// kubectl begins a command in the webhook's own namespace.
+func (i *Installation) kubectl() string { return cmp.Or(i.Kubectl, "kubectl") + " -n " + i.Own() }
 
 // Own is the webhook's own namespace, as the mutating configuration names it.
 func (i *Installation) Own() string {

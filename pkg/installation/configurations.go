@@ -22,15 +22,18 @@ import (
 // Installation is what is looked at, and by whom.
 type Installation struct {
 	Client kubernetes.Interface
-	// Namespace is where Pods are tried, by server-side dry run.
+	// Namespace is where Pods are tried, by server-side dry run; empty while none is chosen.
 	Namespace string
 	// Configuration is the name of the webhook configurations and the backstops.
 	Configuration string
+	// Kubectl begins the commands that are printed; empty is kubectl alone.
+	Kubectl string
 
-	// Of the mutating configuration, once it has been read: the webhook's own
-	// namespace, and the caBundle of the entry that Pods are sent to.
-	own    string
-	bundle []byte
+	// Of the mutating configuration, once it has been read: the webhook's own namespace,
+	// and caBundle and namespaces of the entry that Pods are sent to.
+	own      string
+	bundle   []byte
+	selector *metav1.LabelSelector
 }
 
 // Finding is one thing that was looked at; Why is empty when all is well with it.
@@ -59,24 +62,27 @@ func Backstops() []string { return []string{"pods", "serviceaccount-backstop", "
 // Mutating looks at the configuration that Pods are sent by.
 func (i *Installation) Mutating(ctx context.Context) Finding {
 	f := Finding{What: "MutatingWebhookConfiguration " + i.Configuration}
-	i.own, i.bundle = "", nil
+	i.own, i.bundle, i.selector = "", nil, nil
 	found, err := i.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, i.Configuration, metav1.GetOptions{})
 	if err != nil {
 		return f.unread(err, "without it no Pod is sent to the webhook")
 	}
-	var bare []string
-	excluded := false
+	var bare, other []string
 	for n := range found.Webhooks {
 		entry := &found.Webhooks[n]
 		if len(entry.ClientConfig.CABundle) == 0 {
 			bare = append(bare, entry.Name)
 		}
 		if strings.HasPrefix(entry.Name, string(admission.Pods)+".") {
-			i.bundle = entry.ClientConfig.CABundle
-			excluded = !i.selects(entry.NamespaceSelector)
+			i.bundle, i.selector = entry.ClientConfig.CABundle, entry.NamespaceSelector
 			if entry.ClientConfig.Service != nil {
 				i.own = entry.ClientConfig.Service.Namespace
 			}
+		}
+	}
+	for n := range found.Webhooks { // only one of them is called: the others are held against it
+		if entry := &found.Webhooks[n]; !i.trusts(entry.ClientConfig.CABundle) {
+			other = append(other, entry.Name)
 		}
 	}
 	switch {
@@ -84,7 +90,9 @@ func (i *Installation) Mutating(ctx context.Context) Finding {
 		f.Why, f.Fix = "it has no entry for Pods that carry the label", fixInstall
 	case len(bare) > 0:
 		f.Why, f.Fix = "no caBundle in "+strings.Join(bare, ", "), fixBundle
-	case excluded:
+	case len(other) > 0:
+		f.Why, f.Fix = "not the CA that Pods' entry has, in "+strings.Join(other, ", ")+": one of the two is not of the certificate that is served", fixBundle
+	case i.Namespace != "" && !i.Selects(i.Namespace):
 		f.Why = fmt.Sprintf("it leaves the namespace %s alone, so nothing can be tried there", i.Namespace)
 		f.Fix = "give --namespace (tests.namespace of the chart) one that is neither the webhook's own nor among excludedNamespaces"
 	default:
@@ -93,14 +101,14 @@ func (i *Installation) Mutating(ctx context.Context) Finding {
 	return f
 }
 
-// selects tells whether an entry is for Pods of the check's namespace, as far as its
-// name decides it.
-func (i *Installation) selects(selector *metav1.LabelSelector) bool {
-	if selector == nil {
+// Selects tells whether the entry for Pods is for those of a namespace, as far as its name
+// decides it. It knows once Mutating has looked.
+func (i *Installation) Selects(namespace string) bool {
+	if i.selector == nil {
 		return true
 	}
-	matches, err := metav1.LabelSelectorAsSelector(selector)
-	return err == nil && matches.Matches(labels.Set{corev1.LabelMetadataName: i.Namespace})
+	matches, err := metav1.LabelSelectorAsSelector(i.selector)
+	return err == nil && matches.Matches(labels.Set{corev1.LabelMetadataName: namespace})
 }
 
 // Validating looks at the configuration that policies are sent by. To call it takes the
