@@ -50,9 +50,15 @@ type place struct {
 	own, configuration string
 }
 
+// Flags that name another installation.
+const (
+	flagOwn           = "webhook-namespace"
+	flagConfiguration = "webhook-configuration"
+)
+
 func (p *place) bind(f *pflag.FlagSet) {
-	f.StringVar(&p.own, "webhook-namespace", "bucket-access-system", "namespace of the webhook, where policies are")
-	f.StringVar(&p.configuration, "webhook-configuration", "bucket-access-webhook", "name of the webhook configurations and the backstops")
+	f.StringVar(&p.own, flagOwn, defaultSystem, "namespace of the webhook, where policies are")
+	f.StringVar(&p.configuration, flagConfiguration, "bucket-access-webhook", "name of the webhook configurations and the backstops")
 }
 
 // explain says what to do where policies can't be read, without which nothing can be said.

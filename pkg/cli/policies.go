@@ -33,7 +33,7 @@ const defaultSystem = "bucket-access-system"
 func (f *policyFlags) bind(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.files, "policies", nil, "file or directory with policies: ConfigMaps, or bare documents that are named like their file")
 	flags.BoolVar(&f.fromCluster, "from-cluster", false, "read the cluster instead: policies, labels of Namespaces and ServiceAccounts, the token issuer")
-	flags.StringVar(&f.namespace, "policy-namespace", defaultSystem, "namespace of the webhook, where --from-cluster finds policies")
+	flags.StringVar(&f.namespace, flagOwn, defaultSystem, "namespace of the webhook, where --from-cluster finds policies")
 }
 
 // load reads the policies.
