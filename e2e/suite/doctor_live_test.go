@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -158,11 +159,11 @@ func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 			if red := firstRed(report); red.ID != test.check || red.State != doctor.Fail || !strings.Contains(red.Why, test.why) || red.Fix == "" {
 				t.Fatalf("the first red link is %q, want %s with %q:\n%s", red.ID, test.check, test.why, shown)
 			}
-			t.Logf("%s\n$ %s", found.Why, found.Command)
+			t.Logf("%s\n$ %s", found.Why, cmp.Or(found.Command, found.Look))
 			if test.mend == nil {
 				return
 			}
-			test.mend(t, a, found.Command)
+			test.mend(t, a, cmp.Or(found.Command, found.Look))
 			if report, shown := p.examine(t, args...); find(t, report, test.check).State != doctor.OK {
 				t.Errorf("not mended:\n%s", shown)
 			}
@@ -208,13 +209,13 @@ func TestDoctorWithLessThanAllRights(t *testing.T) {
 		}
 	}
 	said := bucketAccess(t, p.kubeconfig, nil, "status", "-A")
-	if said.code != 0 || !strings.Contains(said.stdout, a.policy.Name) || strings.Contains(said.stdout, "no right") {
+	if said.code > 1 || !strings.Contains(said.stdout, a.policy.Name) || strings.Contains(said.stdout, "no right") { // 1 for Pods of other tests
 		t.Errorf("status of a viewer: %s%s", said.stdout, said.stderr)
 	}
 
 	p.kubeconfig = personOf(t, a.namespace, "nobody")
 	report, shown = p.examine(t, "pod/app")
-	if red := firstRed(report); red.ID != "" || !report.Healthy {
+	if red := firstRed(report); red.ID != "" || report.Healthy || report.Looked { // which examine holds the exit code against
 		t.Errorf("for want of rights %s is called broken:\n%s", red.ID, shown)
 	}
 	if check := find(t, report, "policies"); check.State != doctor.Skipped || !strings.Contains(check.Why, "no right to list configmaps in namespace "+lab.Namespace) {
@@ -258,7 +259,8 @@ func TestOnATerminal(t *testing.T) {
 			plain := regexp.MustCompile(`\x1b\[[0-9;]*m`).ReplaceAllString(text, "")
 			for line := range strings.Lines(plain) {
 				line = strings.TrimRight(line, "\r\n")
-				if command := strings.TrimSpace(line); utf8.RuneCountInString(line) > 80 && !strings.HasPrefix(command, "$ ") && !strings.HasPrefix(command, "kubectl ") {
+				line = line[strings.LastIndexByte(line, '\r')+1:] // what came before is erased
+				if command := strings.TrimSpace(line); utf8.RuneCountInString(line) > 80 && !strings.HasPrefix(command, "$ ") && !strings.HasPrefix(command, "look: ") {
 					t.Errorf("%v: %d columns: %s", args, utf8.RuneCountInString(line), line)
 				}
 			}

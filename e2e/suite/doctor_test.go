@@ -6,13 +6,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	registrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -38,7 +43,11 @@ func (p *patient) examine(t *testing.T, args ...string) (*doctor.Report, string)
 	if err := json.Unmarshal([]byte(said.stdout), &report); err != nil {
 		t.Fatalf("exit code %d, %v: %s%s", said.code, err, said.stdout, said.stderr)
 	}
-	if want := map[bool]int{true: 0, false: 1}[report.Healthy]; said.code != want {
+	want := 2 // it could not look
+	if report.Looked {
+		want = map[bool]int{true: 0, false: 1}[report.Healthy]
+	}
+	if said.code != want {
 		t.Errorf("exit code %d, want %d", said.code, want)
 	}
 	shown := bucketAccess(t, p.kubeconfig, p.env, args...)
@@ -83,7 +92,8 @@ func (p *patient) run(t *testing.T, command, editor string) {
 		must(t, os.Symlink(to, filepath.Join(directory, link)))
 	}
 	shell := exec.CommandContext(testContext(t), "bash", "-o", "pipefail", "-ec", command)
-	shell.Env = append(append(os.Environ(), "PATH="+directory+":"+os.Getenv("PATH"), "KUBECONFIG="+p.Kubeconfig, "KUBE_EDITOR=sed -i -e '"+editor+"'"), p.env...)
+	shell.Dir = directory
+	shell.Env = append(append(os.Environ(), "PATH="+directory+":"+os.Getenv("PATH"), "KUBECONFIG="+p.kubeconfig, "KUBE_EDITOR=sed -i -e '"+editor+"'"), p.env...)
 	if said, err := shell.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v: %s", command, err, said)
 	}
@@ -126,6 +136,8 @@ func (f *brokenLink) play(t *testing.T, p *patient) {
 		t.Errorf("the table does not say why")
 	}
 	switch {
+	case f.mend != nil && found.Command != "":
+		t.Fatalf("a command is printed that mends it, and not run: %s", found.Command)
 	case f.mend != nil:
 		if !strings.Contains(found.Fix, f.sentence) || found.Fix == "" {
 			t.Errorf("what to do: %q, want %q", found.Fix, f.sentence)
@@ -200,9 +212,92 @@ func TestDoctorNamesEachBrokenLink(t *testing.T) {
 		t.Log(shown)
 	}
 	t.Run("a ConfigMap that does not tell all its keys", p.unnamedKeys)
+	t.Run("by another context", p.otherContext)
+	t.Run("from a namespace that is left alone", p.leftAlone)
+	t.Run("a Pod that was debugged", p.debugged)
 	for _, f := range clusterFaults() {
 		t.Run(f.name, func(t *testing.T) { f.play(t, p) })
 	}
+}
+
+// otherContext: printed commands go to the cluster that was looked at, not to the one of
+// the kubeconfig's current context.
+func (p *patient) otherContext(t *testing.T) {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(p.Kubeconfig)
+	must(t, err)
+	config.Contexts["the lab"] = config.Contexts[config.CurrentContext]
+	config.Clusters["elsewhere"] = &clientcmdapi.Cluster{Server: "https://127.0.0.1:1"}
+	config.Contexts["elsewhere"] = &clientcmdapi.Context{Cluster: "elsewhere", AuthInfo: config.Contexts["the lab"].AuthInfo}
+	config.CurrentContext = "elsewhere"
+	away := *p
+	away.kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	must(t, clientcmd.WriteToFile(*config, away.kubeconfig))
+	ns := newNamespace(t, p.Lab, map[string]string{"bucket-access.io/policy": "ordres"})
+	target := []string{"ns/" + ns, "--context", "the lab"}
+	report, _ := away.examine(t, target...)
+	found := find(t, report, "label")
+	if !strings.Contains(found.Command, "kubectl '--context=the lab' label namespace "+ns) {
+		t.Fatalf("%+v", found)
+	}
+	away.run(t, found.Command, "")
+	if report, shown := away.examine(t, target...); !report.Healthy {
+		t.Errorf("after the command:\n%s", shown)
+	}
+	if report, shown := away.examine(t, "ns/"+ns); report.Looked || report.Healthy || !strings.Contains(shown, "could not look") {
+		t.Errorf("of the context elsewhere:\n%s", shown)
+	}
+	if said := bucketAccess(t, away.kubeconfig, nil, "status"); said.code != 2 || strings.Contains(said.stderr, "memcache.go") || strings.Count(said.stderr, "\n") != 1 {
+		t.Errorf("status of the context elsewhere: exit code %d, %s", said.code, said.stderr)
+	}
+}
+
+// leftAlone: where the webhook leaves the context's namespace alone, a Pod is tried in another.
+func (p *patient) leftAlone(t *testing.T) {
+	t.Helper()
+	ctx := testContext(t)
+	var mutating registrationv1.MutatingWebhookConfiguration
+	must(t, p.Client.Get(ctx, client.ObjectKey{Name: lab.Name}, &mutating))
+	alone := newNamespace(t, p.Lab, nil)
+	changed := mutating.DeepCopy()
+	for i := range changed.Webhooks {
+		if selector := changed.Webhooks[i].NamespaceSelector; selector != nil {
+			for n := range selector.MatchExpressions {
+				if of := &selector.MatchExpressions[n]; of.Operator == metav1.LabelSelectorOpNotIn {
+					of.Values = append(of.Values, alone, "default")
+				}
+			}
+		}
+	}
+	must(t, p.Client.Update(ctx, changed))
+	defer reinstall(t, p)
+	there := *p
+	there.namespace = alone
+	report, shown := there.examine(t)
+	if call := find(t, report, "call"); call.State != doctor.OK || strings.Contains(call.Why, alone) {
+		t.Errorf("%+v\n%s", call, shown)
+	}
+}
+
+// debugged: kubectl debug adds containers that no Pod may be made with.
+func (p *patient) debugged(t *testing.T) {
+	t.Helper()
+	created(t, p.Lab, pod(p.namespace, "debugged", label("bucket-access.io/policy", "none")))
+	_, said, err := p.Kubectl(testContext(t), "", "-n", p.namespace, "debug", "debugged", "--image=busybox", "--profile=general", "--attach=false", "--container=look")
+	must(t, err)
+	t.Log(said)
+	report, _ := p.examine(t, "pod/debugged")
+	found := find(t, report, "label")
+	if found.State != doctor.Warn || !strings.Contains(found.Command, "ephemeralContainers") {
+		t.Fatalf("%+v", found)
+	}
+	p.run(t, found.Command, "")
+	var made corev1.Pod
+	must(t, p.Client.Get(testContext(t), client.ObjectKey{Namespace: p.namespace, Name: "debugged"}, &made))
+	if _, declines := made.Labels["bucket-access.io/policy"]; declines || len(made.Spec.EphemeralContainers) > 0 {
+		t.Errorf("%v, %v", made.Labels, made.Spec.EphemeralContainers)
+	}
+	p.kubectl(t, "-n", p.namespace, "delete", "pod", "debugged", "--force")
 }
 
 // unnamedKeys: with managedFields removed, or removed and written anew by somebody else, it is
@@ -308,11 +403,13 @@ func clusterFaults() []brokenLink {
 				ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "keys"},
 				StringData: map[string]string{"ACCESS_KEY_ID": "AKIASECRETVALUE", "OTHER": "AKIASECRETVALUE"},
 			}))
-			created(t, p.Lab, pod(p.namespace, "from-secret", asks, func(q *corev1.Pod) {
+			p.deploy(t, "from-secret", asks, func(q *corev1.Pod) {
 				q.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{Prefix: "AWS_", SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}}}}
-			}))
-			return []string{"pod/from-secret"}
-		}, check: "credentials", state: doctor.Fail, why: "container app takes AWS_ACCESS_KEY_ID from secret keys (envFrom)"},
+			})
+			return []string{"pod/from-secret-6d5f7-0"}
+		}, check: "credentials", state: doctor.Fail, why: "container app takes AWS_ACCESS_KEY_ID from secret keys (envFrom)",
+			editor: `s/^\( *\)- envFrom:/\1- env: [{name: AWS_ACCESS_KEY_ID, value: ""}]\n\1  envFrom:/`, // empty counts before envFrom
+			then:   func(t *testing.T, p *patient) { t.Helper(); p.roll(t, "from-secret") }},
 		{name: "a profile from a ConfigMap", inflict: func(t *testing.T, p *patient) []string {
 			t.Helper()
 			must(t, p.Client.Create(testContext(t), &corev1.ConfigMap{
@@ -322,14 +419,20 @@ func clusterFaults() []brokenLink {
 				q.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}
 			}))
 			return []string{"pod/from-configmap"}
-		}, check: "credentials", state: doctor.Fail, why: "container app takes AWS_PROFILE from configmap settings (envFrom)"},
+		}, check: "credentials", state: doctor.Fail, why: "container app takes AWS_PROFILE from configmap settings (envFrom)",
+			sentence: "get pod from-configmap -o yaml > from-configmap.yaml, then kubectl replace --force -f from-configmap.yaml",
+			mend: func(t *testing.T, p *patient) {
+				t.Helper()
+				p.run(t, "kubectl -n "+p.namespace+" get pod from-configmap -o yaml > from-configmap.yaml; sed -i '/envFrom:/,/name: settings/d' from-configmap.yaml; "+
+					"kubectl replace --force -f from-configmap.yaml", "")
+			}},
 		{name: "a Pod that declines", inflict: onPod("declines", label("bucket-access.io/policy", "none")), check: "label", state: doctor.Warn, why: "declines access"},
 		{name: "static keys that the policy only warns of", inflict: func(t *testing.T, p *patient) []string {
 			t.Helper()
 			p.setPolicy(t, p.document("prefix: new/", "staticCredentials: Warn"))
 			created(t, p.Lab, pod(p.namespace, "static", asks, env("AWS_SECRET_ACCESS_KEY", "AKIASECRETVALUE")))
 			return []string{"pod/static"}
-		}, check: "credentials", state: doctor.Fail, why: "container app sets AWS_SECRET_ACCESS_KEY", sentence: "make the Pod anew", mend: func(t *testing.T, p *patient) {
+		}, check: "credentials", state: doctor.Fail, why: "container app sets AWS_SECRET_ACCESS_KEY", sentence: "make it anew", mend: func(t *testing.T, p *patient) {
 			t.Helper()
 			p.kubectl(t, "-n", p.namespace, "delete", "pod", "static", "--force")
 			created(t, p.Lab, pod(p.namespace, "static", asks))
@@ -338,14 +441,24 @@ func clusterFaults() []brokenLink {
 			t.Helper()
 			p.setPolicy(t, policyDocument(subject(p.namespace, "api-sa")+", "+subject(p.namespace, "former"), "prefix: new/"))
 			p.kubectl(t, "-n", p.namespace, "create", "serviceaccount", "former")
-			created(t, p.Lab, pod(p.namespace, "former", asks, account("former")))
+			created(t, p.Lab, pod(p.namespace, "alone", asks, account("former")))
+			p.deploy(t, "kept", asks, account("former"))
 			p.kubectl(t, "-n", p.namespace, "delete", "pod", "orphan", "--force")
 			p.kubectl(t, "-n", p.namespace, "delete", "serviceaccount", "typo")
 			p.setPolicy(t, p.document("prefix: new/"))
 			return []string{"orders"}
-		}, check: "pods", state: doctor.Fail, why: "1 revoked; the first are of pod/former", sentence: "make them anew", mend: func(t *testing.T, p *patient) {
+		}, check: "pods", state: doctor.Fail, why: "2 revoked; the first revoked are of deployment/kept", then: func(t *testing.T, p *patient) {
 			t.Helper()
-			p.kubectl(t, "-n", p.namespace, "delete", "pod", "former", "--force") // made anew it is refused, which is meant
+			p.roll(t, "kept") // is not refused
+			report, _ := p.examine(t, "orders")
+			found := find(t, report, "pods")
+			if !strings.Contains(found.Why, "1 revoked; the first revoked are of pod/alone") {
+				t.Errorf("after the first: %+v", found)
+			}
+			p.run(t, found.Command, "")
+			if err := p.Client.Get(testContext(t), client.ObjectKey{Namespace: p.namespace, Name: "alone"}, &corev1.Pod{}); !apierrors.IsNotFound(err) {
+				t.Errorf("it still carries the access: %v", err)
+			}
 		}},
 		{name: "an issuer that nobody can read", inflict: func(t *testing.T, p *patient) []string {
 			t.Helper()
@@ -367,7 +480,10 @@ func clusterFaults() []brokenLink {
 				}},
 			}))
 			return nil
-		}, check: "order", state: doctor.Warn, why: "EKS's own webhook is not called again"},
+		}, check: "order", state: doctor.Warn, why: "EKS's own webhook is not called again", sentence: "nothing must be done", mend: func(t *testing.T, p *patient) {
+			t.Helper()
+			p.kubectl(t, "delete", "mutatingwebhookconfiguration", "pod-identity-webhook")
+		}},
 		{name: "a backstop is gone", inflict: func(t *testing.T, p *patient) []string {
 			t.Helper()
 			p.kubectl(t, "delete", "validatingadmissionpolicybinding", lab.Name+"-pods")
@@ -395,6 +511,16 @@ func clusterFaults() []brokenLink {
 			must(t, err)
 			return nil
 		}, check: "server", state: doctor.Fail, why: "does not answer", sentence: "see the kubeconfig", mend: func(_ *testing.T, p *patient) { p.kubeconfig = p.Kubeconfig }},
+		{name: "one entry's bundle is of another CA", inflict: func(t *testing.T, p *patient) []string {
+			// Who writes the bundle may not any more.
+			t.Helper()
+			p.kubectl(t, "delete", "clusterrolebinding", lab.Name)
+			pair, err := lab.ServingPair()
+			must(t, err)
+			p.setBundle(t, pair["ca.crt"], "namespaced-pods.bucket-access.io")
+			return nil
+		}, check: "configuration", state: doctor.Fail, why: "not the CA that Pods' entry has, in namespaced-pods.bucket-access.io: ", sentence: "see who writes it",
+			mend: reinstall, then: func(t *testing.T, p *patient) { t.Helper(); p.restart(t) }},
 		{name: "the bundle is of another CA", inflict: func(t *testing.T, p *patient) []string {
 			// Who writes the bundle may not any more.
 			t.Helper()
@@ -458,18 +584,61 @@ func (p *patient) restart(t *testing.T) {
 	}
 }
 
-// setBundle gives another CA to all entries, or none.
-func (p *patient) setBundle(t *testing.T, bundle []byte) {
+// deploy makes a Deployment as it has rolled out: with its one Pod.
+func (p *patient) deploy(t *testing.T, name string, edits ...func(*corev1.Pod)) {
+	t.Helper()
+	template := pod("", "", append(edits, label("app", name))...)
+	must(t, p.Client.Create(testContext(t), &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: template.Labels, Annotations: template.Annotations}, Spec: template.Spec},
+		},
+	}))
+	p.fromTemplate(t, name)
+}
+
+// roll makes a Deployment's Pod anew: that must not be refused.
+func (p *patient) roll(t *testing.T, name string) {
+	t.Helper()
+	p.kubectl(t, "-n", p.namespace, "delete", "pod", name+"-6d5f7-0", "--force")
+	p.fromTemplate(t, name)
+}
+
+func (p *patient) fromTemplate(t *testing.T, name string) {
+	t.Helper()
+	created(t, p.Lab, p.made(t, name))
+}
+
+// made is a Pod as a Deployment's ReplicaSet makes it now.
+func (p *patient) made(t *testing.T, name string) *corev1.Pod {
+	t.Helper()
+	var deployment appsv1.Deployment
+	must(t, p.Client.Get(testContext(t), client.ObjectKey{Namespace: p.namespace, Name: name}, &deployment))
+	made := pod(p.namespace, name+"-6d5f7-0")
+	made.Labels, made.Annotations = deployment.Spec.Template.Labels, deployment.Spec.Template.Annotations
+	made.Spec = deployment.Spec.Template.Spec
+	ownedBy(name)(made)
+	return made
+}
+
+// setBundle gives another CA to all entries, or to those named; or none.
+func (p *patient) setBundle(t *testing.T, bundle []byte, only ...string) {
 	t.Helper()
 	var mutating registrationv1.MutatingWebhookConfiguration
 	must(t, p.Client.Get(testContext(t), client.ObjectKey{Name: lab.Name}, &mutating))
+	named := func(name string) bool { return len(only) == 0 || slices.Contains(only, name) }
 	for i := range mutating.Webhooks {
-		mutating.Webhooks[i].ClientConfig.CABundle = bundle
+		if named(mutating.Webhooks[i].Name) {
+			mutating.Webhooks[i].ClientConfig.CABundle = bundle
+		}
 	}
 	var validating registrationv1.ValidatingWebhookConfiguration
 	must(t, p.Client.Get(testContext(t), client.ObjectKey{Name: lab.Name}, &validating))
 	for i := range validating.Webhooks {
-		validating.Webhooks[i].ClientConfig.CABundle = bundle
+		if named(validating.Webhooks[i].Name) {
+			validating.Webhooks[i].ClientConfig.CABundle = bundle
+		}
 	}
 	must(t, p.Client.Update(testContext(t), &mutating))
 	must(t, p.Client.Update(testContext(t), &validating))

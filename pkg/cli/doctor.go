@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/doctor"
+	"github.com/bucket-access/bucket-access-webhook/pkg/status"
 )
 
 // doctorOptions are the flags of doctor.
@@ -35,7 +37,8 @@ document. With --live a token of the ServiceAccount is asked for (10 minutes), a
 traded with STS for a session that lists and reads as a Pod would. Your own AWS
 credentials, where there are any, are used for iam:GetRole and nothing else.
 
-The exit code is 1 when a check failed, and 2 when it could not look.`
+The exit code is 1 when a check failed, and 2 when it could not look: the API server
+does not answer, or there is no right to look at anything.`
 
 func newDoctor(e *environment) *cobra.Command {
 	o := &doctorOptions{}
@@ -46,7 +49,7 @@ func newDoctor(e *environment) *cobra.Command {
 			if !slices.Contains([]string{"", "table", "json", "yaml"}, o.output) {
 				return fmt.Errorf("--output %q is none of table, json and yaml", o.output)
 			}
-			return e.doctor(command.Context(), o, strings.Join(args, ""))
+			return e.doctor(command.Context(), o, kubectl(command), strings.Join(args, ""))
 		},
 	}
 	f := command.Flags()
@@ -58,7 +61,7 @@ func newDoctor(e *environment) *cobra.Command {
 	return command
 }
 
-func (e *environment) doctor(ctx context.Context, o *doctorOptions, argument string) error {
+func (e *environment) doctor(ctx context.Context, o *doctorOptions, commands status.Kubectl, argument string) error {
 	c, err := e.connect()
 	if err != nil {
 		return err
@@ -69,17 +72,39 @@ func (e *environment) doctor(ctx context.Context, o *doctorOptions, argument str
 	}
 	d := &doctor.Doctor{
 		Client: c.client, Clients: c.clients, Own: o.own, Configuration: o.configuration, Target: target, Version: e.version, Live: o.live, Key: o.key,
+		Kubectl: commands,
+	}
+	waiting := e.progress()
+	d.Begun = func(id string) { waiting.after(unnoticed/5, "looking at "+id+" …") }
+	d.Ended = func(*doctor.Check) { waiting.clear() }
+	if o.output == "json" || o.output == "yaml" {
+		report := d.Examine(ctx)
+		if err := printObject(e.Out, o.output, report); err != nil {
+			return err
+		}
+		return outcome(report)
+	}
+	walk := newWalk(e.screen(e.Out), d.Target.String())
+	d.Ended = func(check *doctor.Check) {
+		waiting.clear()
+		walk.print(check)
 	}
 	report := d.Examine(ctx)
-	if o.output == "json" || o.output == "yaml" {
-		err = printObject(e.Out, o.output, report)
-	} else {
-		printReport(newScreen(e.Out), report)
-	}
-	if err == nil && !report.Healthy {
+	walk.end()
+	return outcome(report)
+}
+
+// outcome of a walk decides the exit code.
+func outcome(report *doctor.Report) error {
+	switch {
+	case !report.Looked && report.Checks[0].State == doctor.Fail:
+		return errors.New("could not look: " + report.Checks[0].Why)
+	case !report.Looked:
+		return errors.New("could not look: there is no right to look at anything; the ClusterRole and the Role bucket-access-viewer have those that doctor uses")
+	case !report.Healthy:
 		return errFindings
 	}
-	return err
+	return nil
 }
 
 // mark is how a state is shown: a symbol and a colour on a terminal, a word in a pipe.
@@ -97,37 +122,50 @@ func (s *screen) mark(state doctor.State) string {
 	return s.paint(m.colour, m.symbol)
 }
 
-// printReport prints a check a line, and below what is not fine what mends it. What was
-// not looked at after a failure is only counted.
-func printReport(s *screen, report *doctor.Report) {
-	fmt.Fprintln(s, s.paint(bold, "Looking at "+report.Target))
-	indent := len("Skipped ")
+// walk prints a check a line as it ends, and below what is not fine what mends it. What
+// was not looked at after a failure is only counted.
+type walk struct {
+	*screen
+
+	indent, unlooked int
+	counts           map[doctor.State]int
+}
+
+func newWalk(s *screen, target string) *walk {
+	w := &walk{screen: s, indent: len("Skipped "), counts: map[doctor.State]int{}}
 	if s.interactive() {
-		indent = 2
+		w.indent = 2
 	}
-	counts := map[doctor.State]int{}
-	unlooked := 0
-	for i := range report.Checks {
-		check := &report.Checks[i]
-		counts[check.State]++
-		if check.NotLooked() && s.interactive() {
-			unlooked++
-			continue
-		}
-		fmt.Fprintln(s, s.mark(check.State)+" "+s.wrap(check.ID+": "+check.Why, indent))
-		if check.State == doctor.OK {
-			continue
-		}
-		if check.Fix != "" {
-			fmt.Fprintln(s, strings.Repeat(" ", indent)+s.wrap("what to do: "+check.Fix, indent))
-		}
-		if check.Command != "" {
-			// Never broken into lines: it is to be copied.
-			fmt.Fprintln(s, strings.Repeat(" ", indent)+"$ "+check.Command)
-		}
+	fmt.Fprintln(s, s.paint(bold, "Looking at "+target))
+	return w
+}
+
+func (w *walk) print(check *doctor.Check) {
+	w.counts[check.State]++
+	if check.NotLooked() && w.interactive() {
+		w.unlooked++
+		return
 	}
-	if unlooked > 0 {
-		fmt.Fprintln(s, s.mark(doctor.Skipped)+" "+s.wrap(fmt.Sprintf("%d more are not looked at before that is mended", unlooked), indent))
+	fmt.Fprintln(w, w.mark(check.State)+" "+w.wrap(check.ID+": "+check.Why, w.indent))
+	if check.State == doctor.OK {
+		return
 	}
-	fmt.Fprintf(s, "%d OK, %d to heed, %d failed, %d skipped\n", counts[doctor.OK], counts[doctor.Warn], counts[doctor.Fail], counts[doctor.Skipped])
+	margin := strings.Repeat(" ", w.indent)
+	if check.Fix != "" {
+		fmt.Fprintln(w, margin+w.wrap("what to do: "+check.Fix, w.indent))
+	}
+	// Never broken into lines: they are to be copied.
+	if check.Command != "" {
+		fmt.Fprintln(w, margin+"$ "+check.Command)
+	}
+	if check.Look != "" {
+		fmt.Fprintln(w, margin+"look: "+check.Look)
+	}
+}
+
+func (w *walk) end() {
+	if w.unlooked > 0 {
+		fmt.Fprintln(w, w.mark(doctor.Skipped)+" "+w.wrap(fmt.Sprintf("%d more are not looked at before that is mended", w.unlooked), w.indent))
+	}
+	fmt.Fprintf(w, "%d OK, %d to heed, %d failed, %d skipped\n", w.counts[doctor.OK], w.counts[doctor.Warn], w.counts[doctor.Fail], w.counts[doctor.Skipped])
 }

@@ -24,7 +24,8 @@ var examined = &doctor.Report{Target: "pod default/app", Checks: []doctor.Check{
 	},
 	{
 		ID: "pod", State: doctor.Fail, Why: `the Pod carries an older version of policy orders: prefix "" instead of "exports/2026/"; a running Pod is never changed`,
-		Fix: "make it anew", Command: "kubectl -n default get pod app-with-a-rather-long-name-6d5f7-x2x9z -o json | kubectl replace --force -f -",
+		Fix: "make it anew", Command: "kubectl -n default get pod app-with-a-rather-long-name-6d5f7-x2x9z -o json > app.json && kubectl replace --force -f app.json",
+		Look: "kubectl bucket-access status -A",
 	},
 	{ID: "credentials", State: doctor.Skipped, Why: "not looked at, because pod failed"},
 	{ID: "issuer", State: doctor.Skipped, Why: "not looked at, because pod failed"},
@@ -36,7 +37,11 @@ var counted = &status.Report{
 			Name: "orders", State: status.Valid, Bucket: "orders-data", Region: "eu-west-1", Account: "222222222222", Role: "arn:aws:iam::222222222222:role/s3-reader-role",
 			Subjects: []string{"default/api-sa", "team-*/batch"}, ServiceAccounts: []string{"default/api-sa"}, Pods: 12,
 			Outdated: []status.Group{{
-				Namespace: "default", Owner: status.Owner{Kind: "deployment", Name: "api"}, Pods: 3, Fix: "kubectl -n default rollout restart deployment/api",
+				Namespace: "default", Owner: status.Owner{Kind: "deployment", Name: "api"}, Pods: 3, Mend: status.Mend{Fix: status.MakeAnew, Command: "kubectl -n default rollout restart deployment/api"},
+			}},
+			Revoked: []status.Group{{
+				Namespace: "default", Owner: status.Owner{Kind: "pod", Name: "alone"}, Pods: 1,
+				Mend: status.Mend{Fix: "delete the Pod; where access must end at once, take the ServiceAccount out of the role's trust policy too", Command: "kubectl -n default delete pod alone"},
 			}},
 			Conflicts: []string{"serviceaccount default/worker: IdentityConflict"},
 		},
@@ -57,8 +62,18 @@ var reached = []status.Access{
 // TestOutputIsAsItWasSeen holds what a terminal of 80 columns and a pipe show.
 func TestOutputIsAsItWasSeen(t *testing.T) {
 	for name, show := range map[string]func(*screen){
-		"doctor":  func(s *screen) { printReport(s, examined) },
-		"status":  func(s *screen) { policyTable(counted, false).print(s); printHints(s, counted) },
+		"doctor": func(s *screen) {
+			w := newWalk(s, examined.Target)
+			for i := range examined.Checks {
+				w.print(&examined.Checks[i])
+			}
+			w.end()
+		},
+		"status": func(s *screen) {
+			policyTable(counted, false).print(s)
+			printHints(s, hintsOf(counted, status.Kubectl{}), counted.Unread)
+			printNamespace(s, "default")
+		},
 		"wide":    func(s *screen) { policyTable(counted, true).print(s) },
 		"who-can": func(s *screen) { accessTable(reached, false).print(s) },
 		"csv": func(s *screen) {
@@ -109,7 +124,7 @@ func TestWhatConcernsAWholePolicyIsSaidFirst(t *testing.T) {
 	}
 	report.Policies = append(report.Policies, status.Policy{Name: "zz", State: status.Missing}, status.Policy{Name: "zzz", State: status.LastGood})
 	var out bytes.Buffer
-	printHints(&screen{Writer: &out}, report)
+	printHints(&screen{Writer: &out}, hintsOf(report, status.Kubectl{}), nil)
 	said := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for i, want := range []string{`policy "zz" is asked for`, "policy zzz: ", "kubectl bucket-access doctor zzz", "no policy in data[x]", "p00: 1 outdated"} {
 		if !strings.Contains(said[i], want) {
@@ -127,7 +142,7 @@ func TestStatusRefusesWhatIsNoQuestion(t *testing.T) {
 		args []string
 		want string
 	}{
-		"a format":                  {[]string{"status", "-o", "xml"}, "none of wide, json, yaml and csv"},
+		"a format":                  {[]string{"status", "-o", "xml"}, "none of table, wide, json, yaml, csv"},
 		"a ServiceAccount":          {[]string{"status", "--what-can", "api-sa"}, "is no namespace/name"},
 		"two questions":             {[]string{"status", "--what-can", "a/b", "--who-can", "c"}, "ask one"},
 		"a question about a policy": {[]string{"status", "orders", "--who-can", "c"}, `leave "orders" out`},

@@ -11,7 +11,7 @@ type screen struct {
 	terminal
 }
 
-func newScreen(w io.Writer) *screen { return &screen{Writer: w, terminal: terminalOf(w)} }
+func (e *environment) screen(w io.Writer) *screen { return &screen{Writer: w, terminal: e.terminal(w)} }
 
 // interactive says whether a person looks at it.
 func (s *screen) interactive() bool { return s.width > 0 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 	"github.com/bucket-access/bucket-access-webhook/pkg/status"
 )
 
@@ -29,18 +30,26 @@ const statusExample = `  kubectl bucket-access status -A                      # 
   kubectl bucket-access status --who-can orders-data   # who reads the bucket, or may
   kubectl bucket-access status --what-can default/api-sa`
 
-var statusOutputs = []string{"wide", outputJSON, outputYAML, "csv"}
+const statusLong = `status lists policies with the ServiceAccounts and Pods that have their access, and
+below what is not as it should be, with the command that mends it: Pods that are
+outdated, uninjected or revoked, requests that can't be met, policies that are not in
+force. --who-can and --what-can list who reads a bucket, and what is read.
+
+The exit code is 1 when something is not as it should be, and 2 when it could not
+look. It is 0 for --who-can, --what-can and --watch, whatever they list.`
+
+var statusOutputs = []string{outputTable, "wide", outputJSON, outputYAML, "csv"}
 
 func newStatus(e *environment) *cobra.Command {
 	o := &statusOptions{}
 	command := &cobra.Command{
 		Use: "status [POLICY]", Short: "List who can read what, and Pods that are not as their policy says",
-		Example: statusExample, Args: cobra.MaximumNArgs(1),
+		Long: statusLong, Example: statusExample, Args: cobra.MaximumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			if err := o.check(args); err != nil {
 				return err
 			}
-			return e.status(command.Context(), o, args)
+			return e.status(command.Context(), o, kubectl(command), args)
 		},
 	}
 	f := command.Flags()
@@ -48,7 +57,7 @@ func newStatus(e *environment) *cobra.Command {
 	f.BoolVarP(&o.all, "all-namespaces", "A", false, "count ServiceAccounts and Pods of all namespaces")
 	f.StringVar(&o.whoCan, "who-can", "", "name of a bucket: list the ServiceAccounts of all namespaces that can read it")
 	f.StringVar(&o.whatCan, "what-can", "", "namespace/name of a ServiceAccount: list the buckets that it can read")
-	f.StringVarP(&o.output, "output", "o", "", "wide, json, yaml or csv; empty is a table")
+	f.StringVarP(&o.output, "output", "o", outputTable, strings.Join(statusOutputs, ", "))
 	f.BoolVarP(&o.watch, "watch", "w", false, "read again at the interval, and print what has changed")
 	f.DurationVar(&o.interval, "interval", 5*time.Second, "time between two reads of --watch, at least a second")
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(statusOutputs, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
@@ -58,8 +67,8 @@ func newStatus(e *environment) *cobra.Command {
 func (o *statusOptions) check(args []string) error {
 	namespace, name, both := strings.Cut(o.whatCan, "/")
 	switch {
-	case o.output != "" && !slices.Contains(statusOutputs, o.output):
-		return fmt.Errorf("--output %q is none of wide, json, yaml and csv", o.output)
+	case !slices.Contains(statusOutputs, cmp.Or(o.output, outputTable)):
+		return fmt.Errorf("--output %q is none of %s", o.output, strings.Join(statusOutputs, ", "))
 	case o.whatCan != "" && (!both || namespace == "" || name == "" || strings.Contains(name, "/")):
 		return fmt.Errorf("--what-can %q is no namespace/name, like default/api-sa", o.whatCan)
 	case o.whatCan != "" && o.whoCan != "":
@@ -73,48 +82,27 @@ func (o *statusOptions) check(args []string) error {
 }
 
 // status prints once, or until it is interrupted.
-func (e *environment) status(ctx context.Context, o *statusOptions, args []string) error {
+func (e *environment) status(ctx context.Context, o *statusOptions, commands status.Kubectl, args []string) error {
 	c, err := e.connect()
 	if err != nil {
 		return err
 	}
-	source := &status.Source{Client: c.client, REST: c.clients.Discovery().RESTClient(), Own: o.own, Configuration: o.configuration, Namespace: c.namespace}
+	source := &status.Source{
+		Client: c.client, REST: c.clients.Discovery().RESTClient(), Own: o.own, Configuration: o.configuration, Namespace: c.namespace, Kubectl: commands,
+	}
 	if namespace, _, both := strings.Cut(o.whatCan, "/"); both {
 		source.Namespace = namespace
 	} else if o.all || o.whoCan != "" {
 		source.Namespace = ""
 	}
-	screen, before := newScreen(e.Out), ""
-	for {
-		facts, err := source.Read(ctx)
-		if err != nil {
-			return o.explain(err)
-		}
-		var b strings.Builder
-		drawn := *screen
-		drawn.Writer = &b
-		if err := o.print(&drawn, facts, args); err != nil {
-			return err
-		}
-		if text := b.String(); text != before {
-			if before != "" && screen.interactive() {
-				fmt.Fprint(screen, "\x1b[H\x1b[2J") // like watch(1)
-			}
-			fmt.Fprint(screen, text)
-			before = text
-		}
-		if !o.watch {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(o.interval):
-		}
+	w := &watcher{
+		statusOptions: o, source: source, screen: e.screen(e.Out), errors: e.ErrOut, progress: e.progress(), args: args,
 	}
+	return w.run(ctx)
 }
 
-func (o *statusOptions) print(s *screen, facts *status.Facts, args []string) error {
+// print returns errFindings when it has told of something that is not as it should be.
+func (o *statusOptions) print(s *screen, facts *status.Facts, namespace string, args []string) error {
 	if o.whoCan != "" || o.whatCan != "" {
 		return o.printAccess(s, facts)
 	}
@@ -126,27 +114,40 @@ func (o *statusOptions) print(s *screen, facts *status.Facts, args []string) err
 		}
 		report.Policies, report.Problems = report.Policies[i:i+1], nil
 	}
+	hints := hintsOf(report, facts.Kubectl)
+	var err error
 	switch o.output {
-	case "json", "yaml":
-		return printObject(s, o.output, report)
+	case outputJSON, outputYAML:
+		err = printObject(s, o.output, report)
 	case "csv":
-		return printCSV(s, policyTable(report, true))
+		err = printCSV(s, policyTable(report, true))
+	default:
+		policyTable(report, o.output == "wide").print(s)
+		printHints(s, hints, report.Unread)
+		printNamespace(s, namespace)
 	}
-	policyTable(report, o.output == "wide").print(s)
-	printHints(s, report)
-	return nil
+	if err == nil && len(hints) > 0 {
+		return errFindings
+	}
+	return err
+}
+
+// accessList is how accesses are printed for programs.
+type accessList struct {
+	Accesses []status.Access `json:"accesses"`
+	Unread   []string        `json:"unread,omitempty"`
 }
 
 func (o *statusOptions) printAccess(s *screen, facts *status.Facts) error {
-	list := facts.Accesses(func(p *policy.Policy, account string) bool {
-		if o.whoCan != "" {
-			return p.Bucket == o.whoCan
-		}
-		return account == o.whatCan
-	})
+	var list []status.Access
+	if namespace, name, both := strings.Cut(o.whatCan, "/"); both {
+		list = facts.WhatCan(types.NamespacedName{Namespace: namespace, Name: name})
+	} else {
+		list = facts.WhoCan(o.whoCan)
+	}
 	switch o.output {
-	case "json", "yaml":
-		return printObject(s, o.output, map[string]any{"accesses": list, "unread": facts.Unread})
+	case outputJSON, outputYAML:
+		return printObject(s, o.output, accessList{list, facts.Unread})
 	case "csv":
 		return printCSV(s, accessTable(list, true))
 	}

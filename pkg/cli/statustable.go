@@ -51,23 +51,23 @@ func accessTable(list []status.Access, wide bool) *table {
 // shownHints bounds what a person reads at once; -o json has them all.
 const shownHints = 20
 
-// hint is a sentence and the command that mends it, if there is one.
-type hint struct{ text, fix string }
+// hint is a sentence, what to do, and the command that does it or that shows more.
+type hint struct{ text, fix, command, look string }
 
 // hintsOf says of each Pod that is not as it should be what mends it; first of what concerns
 // a whole policy, as the list is cut.
-func hintsOf(report *status.Report) (hints []hint) {
+func hintsOf(report *status.Report, kubectl status.Kubectl) (hints []hint) {
 	for i := range report.Policies {
 		switch p := &report.Policies[i]; p.State {
 		case status.Valid:
 		case status.Missing:
-			hints = append(hints, hint{fmt.Sprintf("policy %q is asked for and does not exist", p.Name), ""})
+			hints = append(hints, hint{text: fmt.Sprintf("policy %q is asked for and does not exist", p.Name)})
 		default:
-			hints = append(hints, hint{fmt.Sprintf("policy %s: %s", p.Name, p.State), "kubectl bucket-access doctor " + p.Name})
+			hints = append(hints, hint{text: fmt.Sprintf("policy %s: %s", p.Name, p.State), look: kubectl.BucketAccess("doctor", p.Name)})
 		}
 	}
 	for _, problem := range report.Problems {
-		hints = append(hints, hint{problem, ""})
+		hints = append(hints, hint{text: problem})
 	}
 	for i := range report.Policies {
 		p := &report.Policies[i]
@@ -76,18 +76,21 @@ func hintsOf(report *status.Report) (hints []hint) {
 			groups []status.Group
 		}{{"outdated", p.Outdated}, {"uninjected", p.Uninjected}, {"revoked", p.Revoked}} {
 			for _, g := range kind.groups {
-				hints = append(hints, hint{fmt.Sprintf("%s: %d %s of %s in namespace %s", p.Name, g.Pods, kind.word, g.Owner, g.Namespace), g.Fix})
+				h := hint{text: fmt.Sprintf("%s: %d %s of %s in namespace %s", p.Name, g.Pods, kind.word, g.Owner, g.Namespace), command: g.Command}
+				if g.Fix != status.MakeAnew { // which the command says itself
+					h.fix = g.Fix
+				}
+				hints = append(hints, h)
 			}
 		}
 		for _, conflict := range p.Conflicts {
-			hints = append(hints, hint{fmt.Sprintf("%s: conflict of %s", p.Name, conflict), ""})
+			hints = append(hints, hint{text: fmt.Sprintf("%s: conflict of %s", p.Name, conflict)})
 		}
 	}
 	return hints
 }
 
-func printHints(s *screen, report *status.Report) {
-	hints := hintsOf(report)
+func printHints(s *screen, hints []hint, unread []string) {
 	if len(hints) > 0 {
 		fmt.Fprintln(s)
 	}
@@ -98,10 +101,23 @@ func printHints(s *screen, report *status.Report) {
 		}
 		fmt.Fprintln(s, s.wrap(hint.text, 2))
 		if hint.fix != "" {
-			fmt.Fprintln(s, "  "+hint.fix)
+			fmt.Fprintln(s, "  "+s.wrap("what to do: "+hint.fix, 2))
+		}
+		if hint.command != "" {
+			fmt.Fprintln(s, "  $ "+hint.command)
+		}
+		if hint.look != "" {
+			fmt.Fprintln(s, "  look: "+hint.look)
 		}
 	}
-	printUnread(s, report.Unread)
+	printUnread(s, unread)
+}
+
+// printNamespace says what is counted, where that is not everything.
+func printNamespace(s *screen, namespace string) {
+	if namespace != "" {
+		fmt.Fprintln(s, s.wrap("ServiceAccounts and Pods are those in namespace "+namespace+"; -A for all", 0))
+	}
 }
 
 func printUnread(s *screen, unread []string) {

@@ -28,10 +28,17 @@ type Doctor struct {
 	Live bool
 	// Key is an object that a live check reads; empty is the policy's probe key, else the first listed.
 	Key string
+	// Kubectl makes the commands that are printed.
+	Kubectl status.Kubectl
 	// HTTP reads the issuer's documents as everybody does; nil is a client of its own.
 	HTTP *http.Client
+	// Begun is called with the ID of a check that takes its time from now, Ended after
+	// each check; nil is nobody.
+	Begun func(id string)
+	Ended func(check *Check)
 
 	installation *installation.Installation
+	answered     bool // the API server did
 	facts        *status.Facts
 	pod          *corev1.Pod
 	account      inject.ServiceAccountView
@@ -45,13 +52,16 @@ type step struct {
 	run       func(context.Context) result
 }
 
+// serverCheck is the check that all others rest on.
+const serverCheck = "server"
+
 // patience bounds one check: something that hangs is no answer.
 const patience = 40 * time.Second
 
 // steps are the checks of a target, in the order in which one rests on another.
 func (d *Doctor) steps() []step {
 	all := []step{
-		{"server", "The API server answers and is new enough", d.server},
+		{serverCheck, "The API server answers and is new enough", d.server},
 		{"configuration", "The webhook configurations are there and complete", d.configurations},
 		{"replicas", "Replicas of the webhook are ready", d.replicas},
 		{"call", "The API server calls the webhook and trusts its certificate", d.call},
@@ -80,21 +90,37 @@ func (d *Doctor) steps() []step {
 // Examine walks the chain. After a check that failed no other is made: what rests on a
 // broken link says nothing.
 func (d *Doctor) Examine(ctx context.Context) *Report {
-	d.installation = &installation.Installation{Client: d.Clients, Namespace: d.tried(), Configuration: d.Configuration}
-	report := &Report{Target: d.Target.String(), Healthy: true}
-	broken := ""
+	d.installation = &installation.Installation{Client: d.Clients, Configuration: d.Configuration, Kubectl: d.Kubectl.Command()}
+	report := &Report{Target: d.Target.String()}
+	broken, failed := "", false
 	for _, s := range d.steps() {
 		check := result{State: Skipped, Why: notLooked + broken + " failed"}
-		if broken == "" {
-			limited, cancel := context.WithTimeout(ctx, patience)
-			check = s.run(limited)
-			cancel()
+		if !failed {
+			check = d.take(ctx, s)
 		}
 		check.ID, check.Title = s.id, s.title
 		if check.State == Fail {
-			broken, report.Healthy = s.id, false
+			broken, failed = s.id, true
+		}
+		// That the API server answers says nothing of the webhook.
+		if d.answered && check.State != Skipped && (s.id != serverCheck || failed) {
+			report.Looked = true
 		}
 		report.Checks = append(report.Checks, check)
+		if d.Ended != nil {
+			d.Ended(&check)
+		}
 	}
+	report.Healthy = report.Looked && !failed
 	return report
+}
+
+// take makes one check.
+func (d *Doctor) take(ctx context.Context, s step) result {
+	if d.Begun != nil {
+		d.Begun(s.id)
+	}
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return s.run(limited)
 }

@@ -8,7 +8,10 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 	"github.com/bucket-access/bucket-access-webhook/pkg/status"
 )
@@ -79,5 +82,24 @@ func TestAMissingRightIsNoFault(t *testing.T) {
 func TestWordsOfACommandAreQuoted(t *testing.T) {
 	if got := quote(`it's $HOME`); got != `'it'\''s $HOME'` {
 		t.Error(got)
+	}
+}
+
+// TestConflictsAreThoseOfTheTarget, not of all ServiceAccounts of its Namespace.
+func TestConflictsAreThoseOfTheTarget(t *testing.T) {
+	asks := func(name string) inject.ServiceAccountView {
+		return inject.ServiceAccountView{Namespace: "ns", Name: name, Policy: decide.Label{Value: "nothing", Set: true}}
+	}
+	facts := &status.Facts{
+		Accounts: map[types.NamespacedName]inject.ServiceAccountView{{Namespace: "ns", Name: "api-sa"}: asks("api-sa"), {Namespace: "ns", Name: "other"}: asks("other")},
+		Pods:     []status.Pod{{Namespace: "ns", ServiceAccount: "other", OnPod: decide.Label{Value: "nothing", Set: true}, Owner: status.Owner{Kind: "pod", Name: "p"}}},
+	}
+	d := &Doctor{Target: Target{Kind: ServiceAccount, Namespace: "ns", Name: "api-sa"}, facts: facts}
+	if got := d.pods(t.Context()); got.State != Warn || got.Why != "asked for and not given: serviceaccount ns/api-sa: UnknownPolicy" {
+		t.Errorf("%+v", got)
+	}
+	d.Target = Target{Kind: Namespace, Namespace: "ns", Name: "ns"}
+	if got := d.pods(t.Context()); strings.Count(got.Why, "UnknownPolicy") != 3 {
+		t.Errorf("of the Namespace: %+v", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,9 +26,10 @@ const oldestMinor = 30
 
 func (d *Doctor) server(context.Context) result {
 	version, err := d.Clients.Discovery().ServerVersion()
+	d.answered = err == nil
 	if err != nil {
 		return failed("the API server does not answer: "+err.Error(),
-			"see the kubeconfig's context, its credentials, and the way to the cluster", "kubectl cluster-info")
+			"see the kubeconfig's context, its credentials, and the way to the cluster", "").looking(d.Kubectl.Command("cluster-info"))
 	}
 	minor, err := strconv.Atoi(strings.TrimRight(version.Minor, "+"))
 	if err == nil && version.Major == "1" && minor < oldestMinor {
@@ -110,38 +112,56 @@ func (d *Doctor) replicas(ctx context.Context) result {
 		if wanted := int(ptr.Deref(deployment.Spec.Replicas, 1)); wanted > 0 {
 			known = max(known, wanted)
 		} else {
-			scale = "kubectl -n " + d.Own + " scale deployment " + installation.Service + " --replicas=2"
+			scale = d.Kubectl.In(d.Own, "scale deployment", installation.Service, "--replicas=2")
 		}
 	}
-	look := "kubectl -n " + d.Own + " get pods,events,endpointslices"
+	look := d.Kubectl.In(d.Own, "get pods,events,endpointslices")
 	switch {
 	case ready == 0 && scale != "":
 		return failed("no replica is ready: the Deployment is scaled to 0", "scale it up", scale)
 	case ready == 0:
-		return failed("no replica is ready, so labelled Pods are refused", "see why: its Pods, their Events and logs", look)
+		return failed("no replica is ready, so labelled Pods are refused", "see why: its Pods, their Events and logs", "").looking(look)
 	case ready < known:
-		return warned(fmt.Sprintf("%d of %d replicas are ready", ready, known), "see what keeps the others from it", look)
+		return warned(fmt.Sprintf("%d of %d replicas are ready", ready, known), "see what keeps the others from it", "").looking(look)
 	}
 	return fine("%d ready", ready)
 }
 
-// tried is the namespace in which a Pod is tried.
-func (d *Doctor) tried() string {
-	namespace := d.Target.Namespace
-	if namespace == "" || slices.Contains([]string{metav1.NamespaceSystem, "kube-node-lease", d.Own}, namespace) {
-		return metav1.NamespaceDefault
+// choose finds a namespace in which a Pod can be tried: the target's, unless the webhook
+// leaves that alone; else default, else the first other one.
+func (d *Doctor) choose(ctx context.Context) string {
+	never := []string{"", metav1.NamespaceSystem, corev1.NamespaceNodeLease, d.Own} // also where the configuration can't be read
+	fits := func(namespace string) bool {
+		return !slices.Contains(never, namespace) && d.installation.Selects(namespace)
 	}
-	return namespace
+	for _, namespace := range []string{d.Target.Namespace, metav1.NamespaceDefault} {
+		if fits(namespace) {
+			return namespace
+		}
+	}
+	var all corev1.NamespaceList
+	if d.Client.List(ctx, &all) != nil {
+		return ""
+	}
+	for i := range all.Items {
+		if namespace := &all.Items[i]; namespace.DeletionTimestamp == nil && fits(namespace.Name) && !strings.HasPrefix(namespace.Name, "kube-") {
+			return namespace.Name
+		}
+	}
+	return ""
 }
 
 // call has the API server itself judge the certificate that is served, by the caBundle.
 func (d *Doctor) call(ctx context.Context) result {
+	if d.installation.Namespace = d.choose(ctx); d.installation.Namespace == "" {
+		return skipped("no namespace is known in which a Pod can be tried: the webhook leaves %s alone, and default too; give -n another", d.Target.Namespace)
+	}
 	f := d.installation.Call(ctx)
 	switch {
 	case !f.Failed():
-		return fine("a Pod of namespace %s, tried by dry run, was sent and answered", d.tried())
+		return fine("a Pod of namespace %s, tried by dry run, was sent and answered", d.installation.Namespace)
 	case apierrors.IsForbidden(f.Err) && strings.Contains(f.Err.Error(), "cannot create resource"):
-		return skipped("no right to create pods in namespace %s (by server-side dry run; nothing is stored)", d.tried())
+		return skipped("no right to create pods in namespace %s (by server-side dry run; nothing is stored)", d.installation.Namespace)
 	case f.Unclear:
 		return warned(f.Why, f.Fix, "")
 	}
@@ -174,7 +194,7 @@ func (d *Doctor) order(ctx context.Context) result {
 	for i := range ours.Webhooks {
 		if w := &ours.Webhooks[i]; ptr.Deref(w.ReinvocationPolicy, admissionv1.NeverReinvocationPolicy) != admissionv1.IfNeededReinvocationPolicy {
 			return warned("the entry "+w.Name+" is not called again for containers that later webhooks add",
-				"set its reinvocationPolicy to IfNeeded", reinvoke(d.Configuration, i))
+				"set its reinvocationPolicy to IfNeeded", d.reinvoke(i))
 		}
 	}
 	switch err := d.Client.Get(ctx, client.ObjectKey{Name: eksWebhook}, &eks); {
@@ -189,13 +209,13 @@ func (d *Doctor) order(ctx context.Context) result {
 	for i := range eks.Webhooks {
 		if ptr.Deref(eks.Webhooks[i].ReinvocationPolicy, admissionv1.NeverReinvocationPolicy) != admissionv1.IfNeededReinvocationPolicy {
 			return warned("EKS's own webhook is not called again for containers that later webhooks add; ours is, and gives them all",
-				"nothing must be done; EKS manages that configuration", reinvoke(eksWebhook, i))
+				"nothing must be done; EKS manages that configuration", "")
 		}
 	}
 	return fine("ours runs before EKS's own (%s), and both again where needed", eksWebhook)
 }
 
-func reinvoke(configuration string, i int) string {
-	return fmt.Sprintf(`kubectl patch mutatingwebhookconfiguration %s --type=json -p '[{"op":"add","path":"/webhooks/%d/reinvocationPolicy","value":"IfNeeded"}]'`,
-		configuration, i)
+func (d *Doctor) reinvoke(i int) string {
+	return d.Kubectl.Command("patch mutatingwebhookconfiguration", d.Configuration, "--type=json -p",
+		fmt.Sprintf(`'[{"op":"add","path":"/webhooks/%d/reinvocationPolicy","value":"IfNeeded"}]'`, i))
 }

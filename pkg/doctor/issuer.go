@@ -28,7 +28,7 @@ func (d *Doctor) issuer(ctx context.Context) result {
 	if d.policy != nil && d.policy.Issuer != "" && d.policy.Issuer != issuer {
 		edit := ""
 		if entry, known := d.facts.Policies.Lookup(d.policy.Name); known {
-			edit = "kubectl -n " + d.Own + " edit configmap " + entry.Source.Name
+			edit = d.editConfigMap(entry.Source)
 		}
 		return failed(fmt.Sprintf("policy %s says %s, the cluster's tokens are of %s", d.policy.Name, d.policy.Issuer, issuer),
 			"set the policy's issuer to the cluster's, or remove it", edit)
@@ -40,7 +40,7 @@ func (d *Doctor) issuer(ctx context.Context) result {
 	switch {
 	case err != nil:
 		return warned(fmt.Sprintf("%s can't be read from here: %s. STS must read it over the Internet", issuer, err),
-			"publish the issuer's documents, or try from where the Internet is reached", "curl -sS "+issuer+"/.well-known/openid-configuration")
+			"publish the issuer's documents, or try from where the Internet is reached", "").looking("curl -sS " + issuer + "/.well-known/openid-configuration")
 	case published != issuer:
 		return failed(fmt.Sprintf("%s publishes another issuer, %s", issuer, published), "publish the documents of this cluster there", "")
 	}

@@ -121,7 +121,11 @@ func (d *Doctor) diagnosed(wrong diagnosis.Diagnosis) result {
 	if wrong.Cause == diagnosis.ProviderMissing { // of Debian 12, for one
 		fix += " AWS CLIs from before April 2024 also ask for --thumbprint-list."
 	}
-	return failed(why, fix, d.mendAccount(wrong.Cause))
+	check := failed(why, fix, d.mendAccount(wrong.Cause))
+	if wrong.Cause == diagnosis.ExplicitDenyBucketPolicy {
+		return check.looking("aws s3api get-bucket-policy --bucket " + d.policy.Bucket)
+	}
+	return check
 }
 
 // mendAccount is a command of the AWS CLI, for whoever owns the bucket's account.
@@ -143,8 +147,6 @@ func (d *Doctor) mendAccount(cause diagnosis.Cause) string {
 		return d.putRolePolicy()
 	case diagnosis.NotGranted, diagnosis.NotGrantedOrDenied, diagnosis.MissingOrNotGranted:
 		return d.putRolePolicy()
-	case diagnosis.ExplicitDenyBucketPolicy:
-		return "aws s3api get-bucket-policy --bucket " + d.policy.Bucket
 	case diagnosis.WrongRegion, diagnosis.WrongIssuer, diagnosis.WrongSubject:
 		return d.editPolicy()
 	default:
@@ -157,7 +159,7 @@ func (d *Doctor) editPolicy() string {
 	if !known {
 		return ""
 	}
-	return "kubectl -n " + d.Own + " edit configmap " + entry.Source.Name
+	return d.editConfigMap(entry.Source)
 }
 
 func (d *Doctor) putRolePolicy() string {

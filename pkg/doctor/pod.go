@@ -24,12 +24,13 @@ func (d *Doctor) onePod(context.Context) result {
 	}
 	kept := status.PodOf(d.pod)
 	kind, carried, verdict := d.facts.Judge(&kept)
-	restart := kept.Owner.Restart(kept.Namespace, kept.Name)
+	anew := d.facts.Anew(&kept)
 	switch kind {
 	case status.Revoked:
-		return failed("the Pod still carries policy "+carried+", which does not list its ServiceAccount any more", "make it anew", restart)
+		mend := d.facts.Withdraw(&kept)
+		return failed("the Pod still carries policy "+carried+", which does not list its ServiceAccount any more", mend.Fix, mend.Command)
 	case status.Outdated:
-		return failed("the Pod carries "+d.difference(carried)+"; a running Pod is never changed", "make it anew", restart)
+		return failed("the Pod carries "+d.difference(carried)+"; a running Pod is never changed", anew.Fix, anew.Command)
 	case status.Current:
 		return fine("it carries policy %s, as it is now", carried)
 	default:
@@ -45,9 +46,18 @@ func (d *Doctor) onePod(context.Context) result {
 	outcome := inject.Pod(view, verdict, inject.Surroundings{ServiceAccount: d.account, Cluster: d.facts.Cluster, EKSAudience: v1alpha1.DefaultAudience})
 	if outcome.Policy == nil { // made anew, it would be refused or left alone
 		return failed(strings.TrimPrefix(outcome.Message, "bucket-access: "), "change "+kept.Owner.String()+" as the sentence says",
-			"kubectl -n "+kept.Namespace+" edit "+kept.Owner.String())
+			d.editOwner(&kept))
 	}
-	return failed("the Pod is not injected: it was made before the label, or while the webhook was not called", "make it anew", restart)
+	return failed("the Pod is not injected: it was made before the label, or while the webhook was not called", anew.Fix, anew.Command)
+}
+
+// editOwner is the command that changes what a Pod is made from; nothing that counts can be
+// changed in a Pod that nobody makes.
+func (d *Doctor) editOwner(p *status.Pod) string {
+	if p.Owner.Kind == "pod" {
+		return ""
+	}
+	return d.Kubectl.In(p.Namespace, "edit", p.Owner.String())
 }
 
 // difference says what of an outdated Pod is another than the policy says.
@@ -80,7 +90,6 @@ func (d *Doctor) credentials(ctx context.Context) result {
 		return skipped("no policy applies")
 	}
 	var found, hidden []string
-	command := ""
 	for _, c := range slices.Concat(d.pod.Spec.InitContainers, d.pod.Spec.Containers) {
 		for _, name := range literal(&c) {
 			found = append(found, fmt.Sprintf("container %s sets %s", c.Name, name))
@@ -96,19 +105,22 @@ func (d *Doctor) credentials(ctx context.Context) result {
 			}
 			for _, key := range static(&c, from.Prefix, keys) {
 				found = append(found, fmt.Sprintf("container %s takes %s from %s %s (envFrom)", c.Name, from.Prefix+key, kind, name))
-				if command == "" {
-					command = fmt.Sprintf(`kubectl -n %s patch %s %s --type=json -p '[{"op":"remove","path":"/data/%s"}]'`, d.pod.Namespace, kind, name, key)
-				}
 			}
 		}
 	}
 	kept := status.PodOf(d.pod)
 	switch {
 	case len(found) > 0:
-		if command == "" && kept.Owner.Kind != "pod" { // whose variables can't be changed
-			command = "kubectl -n " + d.pod.Namespace + " edit " + kept.Owner.String()
+		// Never a command that takes the key from the source: others may need it.
+		why, owner := list(found)+"; AWS SDKs prefer them to the role", kept.Owner.String()
+		if kept.Owner.Kind == "pod" {
+			file := kept.Name + ".yaml"
+			return failed(why, "remove the variables and that source from the container, or set them empty there, which counts before envFrom, in what makes the Pod; "+
+				"or save it, change it there, and make it anew: "+d.Kubectl.In(kept.Namespace, "get pod", kept.Name, "-o yaml >", file)+", then "+
+				d.Kubectl.Command("replace --force -f", file), "")
 		}
-		return failed(list(found)+"; AWS SDKs prefer them to the role", "remove them from there, or that source from the container, and make the Pod anew", command)
+		return failed(why, "remove the variables and that source from the container in "+owner+", or set them empty there, which counts before envFrom",
+			d.editOwner(&kept))
 	case len(hidden) > 0:
 		return skipped("%s", list(hidden))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 	"github.com/bucket-access/bucket-access-webhook/pkg/status"
 	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
@@ -17,6 +18,7 @@ import (
 func (d *Doctor) policies(ctx context.Context) result {
 	source := &status.Source{
 		Client: d.Client, REST: d.Clients.Discovery().RESTClient(), Own: d.Own, Configuration: d.Configuration, Namespace: d.namespaceOfFacts(),
+		Kubectl: d.Kubectl,
 	}
 	facts, err := source.Read(ctx)
 	if err != nil {
@@ -50,7 +52,7 @@ func (d *Doctor) policies(ctx context.Context) result {
 	case len(problems) > 0:
 		p := problems[0]
 		return warned(fmt.Sprintf("ConfigMap %s, key %s: %s", p.Source.Name, p.Key, p.Errors.ToAggregate()), "rename or remove the key",
-			"kubectl -n "+d.Own+" edit configmap "+p.Source.Name)
+			d.editConfigMap(p.Source))
 	}
 	return fine("%d, all valid", len(facts.Policies.Entries()))
 }
@@ -73,17 +75,22 @@ func (d *Doctor) invalid(entry *policy.Entry) result {
 		state = "the last good version is in force; a subject that this edit removes still has access"
 	}
 	return failed(fmt.Sprintf("policy %s in ConfigMap %s is invalid: %s. %s", entry.Name, entry.Source.Name, list(faults), state),
-		"correct the document", "kubectl -n "+d.Own+" edit configmap "+entry.Source.Name)
+		"correct the document", d.editConfigMap(entry.Source))
+}
+
+// editConfigMap is the command that changes a policy's document.
+func (d *Doctor) editConfigMap(source policy.Ref) string {
+	return d.Kubectl.In(d.Own, "edit configmap", source.Name)
 }
 
 func (d *Doctor) unknownPolicy() result {
 	why := fmt.Sprintf("namespace %s has no policy %q", d.Own, d.Target.Name)
-	command := ""
+	look := d.Kubectl.BucketAccess("status")
 	if near := d.nearest(d.Target.Name); near != "" {
 		why += fmt.Sprintf("; there is %q", near)
-		command = "kubectl bucket-access doctor " + near
+		look = d.Kubectl.BucketAccess("doctor", near)
 	}
-	return failed(why, "see kubectl bucket-access status for those that are there", command)
+	return failed(why, "name one that is there: kubectl bucket-access status lists them", "").looking(look)
 }
 
 // nearest is the policy whose name is closest, if any is close.
@@ -133,41 +140,60 @@ func (d *Doctor) pods(context.Context) result {
 	if d.facts == nil {
 		return skipped("the policies could not be read")
 	}
-	if d.Target.Kind == ServiceAccount {
-		d.facts.Pods = slices.DeleteFunc(d.facts.Pods, func(p status.Pod) bool { return p.ServiceAccount != d.Target.Name })
+	if slices.Contains(d.facts.Unread, status.NoRight+status.ListPods) {
+		return skipped("%s", status.NoRight+status.ListPods)
 	}
-	if slices.Contains(d.facts.Unread, "no right to list pods") {
-		return skipped("no right to list pods")
-	}
-	var wrong []status.Group
-	counts, injected := map[string]int{}, 0
+	// What keeps an access that it may not have comes first.
+	kinds := []string{"revoked", "uninjected", "outdated"}
+	wrong, injected := map[string][]status.Group{}, 0
 	var conflicts []string
-	for _, p := range status.Make(d.facts).Policies {
+	for _, p := range status.Make(d.ofTarget()).Policies {
 		if d.Target.Kind == Policy && p.Name != d.Target.Name {
 			continue
 		}
 		injected += p.Pods
-		for what, groups := range map[string][]status.Group{"revoked": p.Revoked, "uninjected": p.Uninjected, "outdated": p.Outdated} {
-			counts[what] += status.Count(groups)
-			wrong = append(wrong, groups...)
+		for i, groups := range [][]status.Group{p.Revoked, p.Uninjected, p.Outdated} {
+			wrong[kinds[i]] = append(wrong[kinds[i]], groups...)
 		}
 		conflicts = append(conflicts, p.Conflicts...)
 	}
-	switch {
-	case len(wrong) > 0:
-		slices.SortFunc(wrong, func(a, b status.Group) int {
-			return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Fix, b.Fix))
+	for _, kind := range kinds {
+		if len(wrong[kind]) == 0 {
+			continue
+		}
+		first := slices.MinFunc(wrong[kind], func(a, b status.Group) int {
+			return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Owner.String(), b.Owner.String()))
 		})
-		why := fmt.Sprintf("%d outdated, %d uninjected, %d revoked; the first are of %s in namespace %s",
-			counts["outdated"], counts["uninjected"], counts["revoked"], wrong[0].Owner, wrong[0].Namespace)
-		return failed(why, "make them anew; kubectl bucket-access status -A lists all", wrong[0].Fix)
-	case len(conflicts) > 0:
+		why := fmt.Sprintf("%d outdated, %d uninjected, %d revoked; the first %s are of %s in namespace %s",
+			status.Count(wrong["outdated"]), status.Count(wrong["uninjected"]), status.Count(wrong["revoked"]), kind, first.Owner, first.Namespace)
+		return failed(why, first.Fix, first.Command).looking(d.Kubectl.BucketAccess("status -A"))
+	}
+	if len(conflicts) > 0 {
 		return warned("asked for and not given: "+list(conflicts), "look at each with kubectl bucket-access doctor", "")
 	}
 	return fine("%d injected, all up to date", injected)
 }
 
-// refresh reads the cluster's issuer, where the facts have none.
+// ofTarget are the facts less other ServiceAccounts and their Pods, where the target is one.
+func (d *Doctor) ofTarget() *status.Facts {
+	if d.Target.Kind != ServiceAccount {
+		return d.facts
+	}
+	facts, name := *d.facts, types.NamespacedName{Namespace: d.Target.Namespace, Name: d.Target.Name}
+	facts.Accounts = map[types.NamespacedName]inject.ServiceAccountView{}
+	if account, known := d.facts.Accounts[name]; known {
+		facts.Accounts[name] = account
+	}
+	facts.Pods = nil
+	for i := range d.facts.Pods {
+		if p := &d.facts.Pods[i]; p.Namespace == name.Namespace && p.ServiceAccount == name.Name {
+			facts.Pods = append(facts.Pods, *p)
+		}
+	}
+	return &facts
+}
+
+// clusterIssuer reads the cluster's issuer, where the facts have none.
 func (d *Doctor) clusterIssuer(ctx context.Context) (string, error) {
 	if d.facts.Cluster.Issuer != "" {
 		return d.facts.Cluster.Issuer, nil

@@ -27,9 +27,11 @@ type Check struct {
 	State State  `json:"state"`
 	// Why is what was found.
 	Why string `json:"why"`
-	// Fix says what to do; Command, where there is one, does it.
+	// Fix says what to do; Command, where there is one, does it. Look is a command that
+	// mends nothing, and shows more.
 	Fix     string `json:"fix,omitempty"`
 	Command string `json:"command,omitempty"`
+	Look    string `json:"look,omitempty"`
 }
 
 // notLooked begins what is said of a check after one that failed.
@@ -41,7 +43,8 @@ func (c *Check) NotLooked() bool { return c.State == Skipped && strings.HasPrefi
 // Report is the outcome of one walk. It holds no token, no key and no value of a Secret.
 type Report struct {
 	Target  string  `json:"target"`
-	Healthy bool    `json:"healthy"` // nothing failed
+	Healthy bool    `json:"healthy"` // it could look, and nothing failed
+	Looked  bool    `json:"looked"`  // at more than whether the API server answers
 	Checks  []Check `json:"checks"`
 }
 
@@ -64,6 +67,12 @@ func warned(why, fix, command string) result {
 	return result{State: Warn, Why: why, Fix: fix, Command: command}
 }
 
+// looking adds the command that shows more.
+func (c Check) looking(command string) result {
+	c.Look = command
+	return c
+}
+
 // unread says why something could not be read: a missing right is nobody's fault.
 func unread(err error, right string) result {
 	switch {
@@ -72,7 +81,7 @@ func unread(err error, right string) result {
 	case apierrors.IsNotFound(err):
 		return failed(right+": it does not exist", "see that the name and the namespace are right", "")
 	}
-	return failed(right+": "+err.Error(), "see that the API server answers, and try again", "kubectl cluster-info")
+	return failed(right+": "+err.Error(), "see that the API server answers, and try again", "")
 }
 
 // list joins some texts, and says how many more there are.

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
@@ -33,7 +34,7 @@ func (d *Doctor) load(ctx context.Context) result {
 	switch err := d.Client.Get(ctx, name, object); {
 	case apierrors.IsNotFound(err):
 		return failed("the ServiceAccount "+name.String()+" does not exist", "make it, or use another",
-			"kubectl -n "+name.Namespace+" create serviceaccount "+name.Name)
+			d.Kubectl.In(name.Namespace, "create serviceaccount", name.Name))
 	case err != nil:
 		return unread(err, "get serviceaccounts "+name.Name+" in namespace "+name.Namespace)
 	}
@@ -45,8 +46,7 @@ func (d *Doctor) load(ctx context.Context) result {
 // verdict is for a Pod of the target.
 func (d *Doctor) verdict() decide.Verdict {
 	if d.pod != nil {
-		kept := status.PodOf(d.pod)
-		_, _, verdict := d.facts.Judge(&kept)
+		_, _, verdict := d.facts.Judge(ptr.To(status.PodOf(d.pod)))
 		return verdict
 	}
 	// A Pod of the ServiceAccount that says nothing itself.
@@ -54,8 +54,22 @@ func (d *Doctor) verdict() decide.Verdict {
 	return verdict
 }
 
-// label resolves which label counts, and why its policy applies or not.
+// label resolves which label counts, and why its policy applies or not. A Pod that gets
+// nothing any more may still carry what it was given.
 func (d *Doctor) label(ctx context.Context) result {
+	check := d.asked(ctx)
+	if d.pod == nil || d.facts == nil || check.State != Fail && check.State != Warn {
+		return check
+	}
+	kept := status.PodOf(d.pod)
+	if kind, carried, _ := d.facts.Judge(&kept); kind == status.Revoked {
+		check.Why += "; the Pod still carries the access of policy " + carried
+		check.Fix += "; or, to take it away: " + d.facts.Withdraw(&kept).Command
+	}
+	return check
+}
+
+func (d *Doctor) asked(ctx context.Context) result {
 	if d.facts == nil {
 		return skipped("the policies could not be read")
 	}
@@ -102,7 +116,7 @@ func (d *Doctor) mendLabel(verdict decide.Verdict) (fix, command string) {
 	entry, known := d.facts.Policies.Lookup(verdict.PolicyName)
 	edit := ""
 	if known {
-		edit = "kubectl -n " + d.Own + " edit configmap " + entry.Source.Name
+		edit = d.editConfigMap(entry.Source)
 	}
 	switch verdict.Reason {
 	case decide.ReasonUnknownPolicy:
@@ -127,11 +141,11 @@ func (d *Doctor) mendLabel(verdict decide.Verdict) (fix, command string) {
 func (d *Doctor) setLabel(source decide.Source, policy string) string {
 	switch source {
 	case decide.FromNamespace:
-		return fmt.Sprintf("kubectl label namespace %s %s=%s --overwrite", d.Target.Namespace, v1alpha1.LabelPolicy, policy)
+		return d.Kubectl.Command("label namespace", d.Target.Namespace, v1alpha1.LabelPolicy+"="+policy, "--overwrite")
 	case decide.FromPod:
 		return d.changePod(v1alpha1.LabelPolicy+"="+policy+" --overwrite", fmt.Sprintf("%q", policy))
 	default:
-		return fmt.Sprintf("kubectl -n %s label serviceaccount %s %s=%s --overwrite", d.account.Namespace, d.account.Name, v1alpha1.LabelPolicy, policy)
+		return d.Kubectl.In(d.account.Namespace, "label serviceaccount", d.account.Name, v1alpha1.LabelPolicy+"="+policy, "--overwrite")
 	}
 }
 
@@ -141,7 +155,7 @@ func (d *Doctor) unlabel(source decide.Source) string {
 	case decide.FromPod:
 		return d.changePod(v1alpha1.LabelPolicy+"-", "null")
 	case decide.FromServiceAccount:
-		return fmt.Sprintf("kubectl -n %s label serviceaccount %s %s-", d.account.Namespace, d.account.Name, v1alpha1.LabelPolicy)
+		return d.Kubectl.In(d.account.Namespace, "label serviceaccount", d.account.Name, v1alpha1.LabelPolicy+"-")
 	default: // a Namespace can't decline
 		return ""
 	}
@@ -153,11 +167,9 @@ func (d *Doctor) changePod(edit, value string) string {
 	kept := status.PodOf(d.pod)
 	switch kept.Owner.Kind {
 	case "deployment", "statefulset", "daemonset":
-		return fmt.Sprintf(`kubectl -n %s patch %s %s -p '{"spec":{"template":{"metadata":{"labels":{"%s":%s}}}}}'`,
-			kept.Namespace, kept.Owner.Kind, kept.Owner.Name, v1alpha1.LabelPolicy, value)
+		return d.Kubectl.SetTemplateLabel(&kept, value)
 	case "pod":
-		return fmt.Sprintf("kubectl -n %s get pod %s -o json | kubectl label --local -f - %s -o json | kubectl replace --force -f -",
-			kept.Namespace, kept.Name, edit)
+		return d.Kubectl.Replace(&kept, "label --local -f - "+edit).Command
 	}
 	return ""
 }
@@ -238,5 +250,5 @@ func (d *Doctor) annotate(edits ...string) string {
 	if len(edits) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("kubectl -n %s annotate serviceaccount %s --overwrite %s", d.account.Namespace, d.account.Name, strings.Join(edits, " "))
+	return d.Kubectl.In(d.account.Namespace, "annotate serviceaccount", d.account.Name, "--overwrite", strings.Join(edits, " "))
 }

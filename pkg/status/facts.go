@@ -20,6 +20,8 @@ type Facts struct {
 	Pods       []Pod
 	// Unread says what could not be read, and which right is missing.
 	Unread []string
+	// Kubectl makes the commands that mend.
+	Kubectl Kubectl
 }
 
 // Pod is what is kept of a Pod: a cluster may have many.
@@ -28,7 +30,9 @@ type Pod struct {
 	Owner                           Owner
 	MirrorPod                       bool
 	OnPod, Injected                 decide.Label
+	Debugged                        bool   // kubectl debug has added containers
 	Hash                            string // of what was injected
+	Carried                         Carried
 }
 
 // Owner is what a person changes or restarts in order to get other Pods.
@@ -38,17 +42,6 @@ type Owner struct {
 }
 
 func (o Owner) String() string { return o.Kind + "/" + o.Name }
-
-// Restart is the command that makes the owner's Pods anew: pod is one of them.
-func (o Owner) Restart(namespace, pod string) string {
-	switch o.Kind {
-	case "deployment", "statefulset", "daemonset":
-		return "kubectl -n " + namespace + " rollout restart " + o.String()
-	case podKind: // nobody makes it again
-		return "kubectl -n " + namespace + " get pod " + pod + " -o json | kubectl replace --force -f -"
-	}
-	return "kubectl -n " + namespace + " delete pod " + pod // its owner makes another
-}
 
 const podKind = "pod"
 

@@ -2,7 +2,6 @@ package status
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -30,7 +29,18 @@ type Source struct {
 	REST rest.Interface
 	// Namespace limits Pods and ServiceAccounts to one; empty is all.
 	Namespace string
+	// Kubectl makes the commands that mend.
+	Kubectl Kubectl
 }
+
+// NoRight begins what Unread says of a right.
+const NoRight = "no right to "
+
+// Rights that are named where one is missing.
+const (
+	listAccounts = "list serviceaccounts"
+	ListPods     = "list pods"
+)
 
 // page bounds what is held of one list at once.
 const page = 500
@@ -38,7 +48,7 @@ const page = 500
 // Read reads one list of each kind. Policies must be readable; what else may not be
 // read is left out, and named in Unread.
 func (s *Source) Read(ctx context.Context) (*Facts, error) {
-	f := &Facts{Namespaces: map[string]decide.Label{}, Accounts: map[types.NamespacedName]inject.ServiceAccountView{}}
+	f := &Facts{Namespaces: map[string]decide.Label{}, Accounts: map[types.NamespacedName]inject.ServiceAccountView{}, Kubectl: s.Kubectl}
 	var err error
 	if f.Policies, err = watch.Read(ctx, s.Client, s.Own, watch.LastGoodName); err != nil {
 		return nil, err
@@ -50,12 +60,12 @@ func (s *Source) Read(ctx context.Context) (*Facts, error) {
 		{"get /.well-known/openid-configuration", s.issuer},
 		{"get mutatingwebhookconfigurations/" + s.Configuration, s.excluded},
 		{"list namespaces", s.namespaces},
-		{"list serviceaccounts", s.accounts},
-		{"list pods", s.pods},
+		{listAccounts, s.accounts},
+		{ListPods, s.pods},
 	} {
 		switch err := part.read(ctx, f); {
 		case apierrors.IsForbidden(err):
-			f.Unread = append(f.Unread, "no right to "+part.right)
+			f.Unread = append(f.Unread, NoRight+part.right)
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", part.right, err)
 		}
@@ -154,6 +164,7 @@ func PodOf(p *corev1.Pod) Pod {
 	kept := Pod{
 		Namespace: p.Namespace, Name: p.Name, ServiceAccount: p.Spec.ServiceAccountName,
 		OnPod: decide.LabelOf(p.Labels, v1alpha1.LabelPolicy), Injected: decide.LabelOf(p.Labels, v1alpha1.LabelInjected),
+		Debugged: len(p.Spec.EphemeralContainers) > 0,
 	}
 	_, kept.MirrorPod = p.Annotations[corev1.MirrorPodAnnotationKey]
 	var kind, name string
@@ -161,11 +172,8 @@ func PodOf(p *corev1.Pod) Pod {
 		kind, name = controller.Kind, controller.Name
 	}
 	kept.Owner = owner(kind, name, p.Name, p.Labels)
-	var status struct {
-		Hash string `json:"hash"`
-	}
-	if json.Unmarshal([]byte(p.Annotations[v1alpha1.AnnotationStatus]), &status) == nil {
-		kept.Hash = status.Hash
+	if record, is := inject.ParseStatus(p.Annotations[v1alpha1.AnnotationStatus]); is {
+		kept.Hash, kept.Carried = record.Hash, carried(record)
 	}
 	return kept
 }

@@ -66,7 +66,7 @@ type Group struct {
 	Namespace string `json:"namespace"`
 	Owner     Owner  `json:"owner"`
 	Pods      int    `json:"pods"`
-	Fix       string `json:"fix"`
+	Mend
 }
 
 // Count is the number of Pods of all groups.
@@ -224,7 +224,7 @@ func (f *Facts) judgePods(row func(string) *Policy) {
 		namespace string
 		owner     Owner
 	}
-	groups := map[place]*Group{}
+	groups := map[place][]*Pod{}
 	for i := range f.Pods {
 		p := &f.Pods[i]
 		kind, name, verdict := f.Judge(p)
@@ -237,27 +237,25 @@ func (f *Facts) judgePods(row func(string) *Policy) {
 		}
 		switch kind {
 		case Current:
-			continue
 		case Conflict:
 			r.Conflicts = append(r.Conflicts, p.Owner.Kind+" "+p.Namespace+"/"+p.Owner.Name+": "+string(verdict.Reason))
-			continue
 		default:
+			at := place{name, kind, p.Namespace, p.Owner}
+			groups[at] = append(groups[at], p)
 		}
-		at := place{name, kind, p.Namespace, p.Owner}
-		if groups[at] == nil {
-			groups[at] = &Group{Namespace: p.Namespace, Owner: p.Owner, Fix: p.Owner.Restart(p.Namespace, p.Name)}
-		}
-		groups[at].Pods++
 	}
-	for at, group := range groups {
-		r := row(at.policy)
+	for at, pods := range groups {
+		r, group := row(at.policy), Group{Namespace: at.namespace, Owner: at.owner, Pods: len(pods)}
 		switch at.kind {
 		case Outdated:
-			r.Outdated = append(r.Outdated, *group)
+			group.Mend = f.anew(pods)
+			r.Outdated = append(r.Outdated, group)
 		case Uninjected:
-			r.Uninjected = append(r.Uninjected, *group)
+			group.Mend = f.anew(pods)
+			r.Uninjected = append(r.Uninjected, group)
 		case Revoked:
-			r.Revoked = append(r.Revoked, *group)
+			group.Mend = f.withdraw(pods)
+			r.Revoked = append(r.Revoked, group)
 		default:
 			continue
 		}

@@ -11,22 +11,24 @@ import (
 )
 
 func TestOwnersAndWhatMakesTheirPodsAnew(t *testing.T) {
+	f := &Facts{}
 	for name, test := range map[string]struct {
-		kind, name string
-		labels     map[string]string
-		owner, fix string
+		kind, name     string
+		labels         map[string]string
+		owner, command string
 	}{
 		"a Deployment":         {"ReplicaSet", "api-6d5f7", map[string]string{"pod-template-hash": "6d5f7"}, "deployment/api", "kubectl -n ns rollout restart deployment/api"},
-		"a ReplicaSet":         {"ReplicaSet", "api-6d5f7", nil, "replicaset/api-6d5f7", "kubectl -n ns delete pod pod-1"},
+		"a ReplicaSet":         {"ReplicaSet", "api-6d5f7", nil, "replicaset/api-6d5f7", "kubectl -n ns delete pod pod-1 pod-2"},
 		"a StatefulSet":        {"StatefulSet", "db", nil, "statefulset/db", "kubectl -n ns rollout restart statefulset/db"},
-		"a Job":                {"Job", "nightly", nil, "job/nightly", "kubectl -n ns delete pod pod-1"},
-		"nobody":               {"", "", nil, "pod/pod-1", "kubectl -n ns get pod pod-1 -o json | kubectl replace --force -f -"},
-		"a name without hash":  {"ReplicaSet", "api", map[string]string{"pod-template-hash": "6d5f7"}, "replicaset/api", "kubectl -n ns delete pod pod-1"},
-		"an operator's object": {"Cluster", "pg", nil, "cluster/pg", "kubectl -n ns delete pod pod-1"},
+		"a Job":                {"Job", "nightly", nil, "job/nightly", "kubectl -n ns delete pod pod-1 pod-2"},
+		"nobody":               {"", "", nil, "pod/pod-1", "kubectl -n ns get pod pod-1 -o json > pod-1.json && kubectl replace --force -f pod-1.json"},
+		"a name without hash":  {"ReplicaSet", "api", map[string]string{"pod-template-hash": "6d5f7"}, "replicaset/api", "kubectl -n ns delete pod pod-1 pod-2"},
+		"an operator's object": {"Cluster", "pg", nil, "cluster/pg", "kubectl -n ns delete pod pod-1 pod-2"},
 	} {
 		o := owner(test.kind, test.name, "pod-1", test.labels)
-		if o.String() != test.owner || o.Restart("ns", "pod-1") != test.fix {
-			t.Errorf("%s: %s: %s", name, o, o.Restart("ns", "pod-1"))
+		mend := f.anew([]*Pod{{Namespace: "ns", Name: "pod-1", Owner: o}, {Namespace: "ns", Name: "pod-2", Owner: o}})
+		if o.String() != test.owner || mend.Command != test.command || mend.Fix == "" {
+			t.Errorf("%s: %s: %+v", name, o, mend)
 		}
 	}
 }
