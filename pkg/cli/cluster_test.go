@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -88,6 +89,35 @@ func TestWhatCouldNotBeLookedAtIsNoFinding(t *testing.T) {
 				t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 			}
 		})
+	}
+}
+
+// TestChecksArePrintedAsTheyEnd: the server answers the list of policies when it has seen the first check.
+func TestChecksArePrintedAsTheyEnd(t *testing.T) {
+	seen := make(chan struct{})
+	server := apiServer(t, func() (int, any) {
+		select {
+		case <-seen:
+		case <-time.After(5 * time.Second):
+			t.Error("nothing is printed before the end")
+		}
+		return http.StatusOK, &corev1.ConfigMapList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMapList"}}
+	})
+	reader, writer := io.Pipe()
+	go func() {
+		defer writer.Close()
+		streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: writer, ErrOut: io.Discard}
+		Run(t.Context(), []string{"doctor", "--server", server, "--cache-dir", t.TempDir()}, streams, "v1.2.3")
+	}()
+	var last string
+	for scanner := bufio.NewScanner(reader); scanner.Scan(); {
+		last = scanner.Text()
+		if strings.HasPrefix(last, "OK      server: ") {
+			close(seen)
+		}
+	}
+	if !strings.HasSuffix(last, " skipped") {
+		t.Errorf("it ends with %q", last)
 	}
 }
 
