@@ -121,6 +121,21 @@ func TestChecksArePrintedAsTheyEnd(t *testing.T) {
 	}
 }
 
+// TestAnInterruptedDoctorFindsNothing: what fails for it is nobody's fault.
+func TestAnInterruptedDoctorFindsNothing(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	server := apiServer(t, func() (int, any) {
+		interrupt()
+		time.Sleep(50 * time.Millisecond)
+		return http.StatusOK, &corev1.ConfigMapList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMapList"}}
+	})
+	streams, _, out, errs := genericiooptions.NewTestIOStreams()
+	code := Run(ctx, []string{"doctor", "--server", server, "--cache-dir", t.TempDir()}, streams, "v1.2.3")
+	if code != exitUsage || strings.Contains(out.String(), "Fail") || !strings.Contains(errs.String(), "interrupted") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+}
+
 // TestStatusGoesOnWatching: a read that fails once is told of once, and an interrupt is no failure.
 func TestStatusGoesOnWatching(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())

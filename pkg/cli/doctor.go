@@ -82,7 +82,7 @@ func (e *environment) doctor(ctx context.Context, o *doctorOptions, commands sta
 		if err := printObject(e.Out, o.output, report); err != nil {
 			return err
 		}
-		return outcome(report)
+		return outcome(ctx, report)
 	}
 	walk := newWalk(e.screen(e.Out), d.Target.String())
 	d.Ended = func(check *doctor.Check) {
@@ -90,13 +90,16 @@ func (e *environment) doctor(ctx context.Context, o *doctorOptions, commands sta
 		walk.print(check)
 	}
 	report := d.Examine(ctx)
+	waiting.clear()
 	walk.end()
-	return outcome(report)
+	return outcome(ctx, report)
 }
 
 // outcome of a walk decides the exit code.
-func outcome(report *doctor.Report) error {
+func outcome(ctx context.Context, report *doctor.Report) error {
 	switch {
+	case ctx.Err() != nil:
+		return errors.New("could not look: it was interrupted")
 	case !report.Looked && report.Checks[0].State == doctor.Fail:
 		return errors.New("could not look: " + report.Checks[0].Why)
 	case !report.Looked:

@@ -98,6 +98,10 @@ func (d *Doctor) Examine(ctx context.Context) *Report {
 		if !failed {
 			check = d.take(ctx, s)
 		}
+		if ctx.Err() != nil { // what it says then is of the interruption
+			report.Looked = false
+			return report
+		}
 		check.ID, check.Title = s.id, s.title
 		if check.State == Fail {
 			broken, failed = s.id, true
