@@ -42,7 +42,7 @@ func TestKubectlCompletesThePlugin(t *testing.T) {
 		{words: []string{"render", "-o", ""}, want: []string{"yaml", "json", "patch", "diff"}},
 		{words: []string{"validate", "-o", ""}, want: []string{"table", "json", "yaml"}},
 		{words: []string{"doctor", "-o", ""}, want: []string{"table", "json", "yaml"}},
-		{words: []string{"status", "-o", ""}, want: []string{"wide", "json", "yaml", "csv"}},
+		{words: []string{"status", "-o", ""}, want: []string{"table", "wide", "json", "yaml", "csv"}},
 	} {
 		got := h.complete(t, test.words...)
 		for _, want := range test.want {
