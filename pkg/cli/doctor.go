@@ -35,7 +35,9 @@ values, and tokens and keys are never shown.
 Without --live nothing leaves the cluster but a request for the issuer's public
 document. With --live a token of the ServiceAccount is asked for (10 minutes), and
 traded with STS for a session that lists and reads as a Pod would. Your own AWS
-credentials, where there are any, are used for iam:GetRole and nothing else.
+credentials, where there are any, are used for iam:GetOpenIDConnectProvider and
+iam:GetRole, for sts:GetCallerIdentity where those find nothing (is this the
+right account?), and for nothing else.
 
 The exit code is 1 when a check failed, and 2 when it could not look: the API server
 does not answer, or there is no right to look at anything.`
