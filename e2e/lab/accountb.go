@@ -173,8 +173,8 @@ func (b *AccountB) CreateRole(ctx context.Context, p *policy.Policy) error {
 
 // SetPermissions replaces the role's own policy.
 func (b *AccountB) SetPermissions(ctx context.Context, p *policy.Policy, permissions iam.Document) error {
-	name, document := p.Role.Name(), string(permissions.JSON())
-	_, err := b.IAM.PutRolePolicy(ctx, &awsiam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("bucket-access"), PolicyDocument: &document})
+	name, inline, document := p.Role.Name(), p.RolePolicyName(), string(permissions.JSON())
+	_, err := b.IAM.PutRolePolicy(ctx, &awsiam.PutRolePolicyInput{RoleName: &name, PolicyName: &inline, PolicyDocument: &document})
 	return wrap("writing the role's policy", err)
 }
 

@@ -112,7 +112,7 @@ func keyedS3(t *testing.T, a *access, key string) string {
 
 // mayDecrypt looks into the role's own policy.
 func (a *access) mayDecrypt(key string) bool {
-	name, inline := a.policy.Role.Name(), "bucket-access"
+	name, inline := a.policy.Role.Name(), a.policy.RolePolicyName()
 	answer, err := a.b.IAM.GetRolePolicy(context.Background(), &awsiam.GetRolePolicyInput{RoleName: &name, PolicyName: &inline})
 	if err != nil {
 		return false

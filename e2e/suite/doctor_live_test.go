@@ -99,6 +99,22 @@ func withoutS3(t *testing.T, a *access) {
 	})
 }
 
+// lookAtTrust: who may not read the trust policy is given no document to write over it. The
+// command that is printed names the mistake to somebody who may; the mending is a person's.
+func lookAtTrust(t *testing.T, a *access, command string) {
+	t.Helper()
+	want := "kubectl bucket-access trust-policy " + a.policy.Name + " --from-cluster --live"
+	if command != want {
+		t.Fatalf("%s, want %s", command, want)
+	}
+	if said := shell(t, a.b, "! AWS_ENDPOINT_URL_IAM="+a.b.STSURL+" "+command); !strings.Contains(said, " is refused)") {
+		t.Error(said)
+	}
+	right, err := a.policy.TrustPolicy(cluster.Issuer)
+	must(t, err)
+	must(t, a.b.SetTrust(testContext(t), a.policy, right))
+}
+
 // TestDoctorNamesWhatIsWrongInAccountB breaks Account B as the reader's tests do, and
 // mends it by running what doctor prints, with the real AWS CLI.
 func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
@@ -120,10 +136,10 @@ func TestDoctorNamesWhatIsWrongInAccountB(t *testing.T) {
 		mend   func(t *testing.T, a *access, command string)
 	}{
 		"trust for another subject":             {fault: "trust for another subject", own: true, check: "trust", why: "refuses the token", mend: byAWSCLI},
-		"trust for another subject, unseen":     {fault: "trust for another subject", check: "session", why: "TokenRefused", mend: byAWSCLI},
+		"trust for another subject, unseen":     {fault: "trust for another subject", check: "session", why: "TokenRefused", mend: lookAtTrust},
 		"aud and sub swapped":                   {fault: "aud and sub swapped", own: true, check: "trust", why: "refuses the token", mend: byAWSCLI},
 		"an explicit Deny in the trust policy":  {fault: "an explicit Deny in the trust policy", own: true, check: "trust", why: "explicitly", mend: byAWSCLI},
-		"another provider, unseen":              {fault: "trust in another provider", check: "session", why: "RoleNotTrusting", mend: byAWSCLI},
+		"another provider, unseen":              {fault: "trust in another provider", check: "session", why: "RoleNotTrusting", mend: lookAtTrust},
 		"an explicit Deny in the bucket policy": {fault: "an explicit Deny in the bucket's policy", check: "bucket", why: "ExplicitDenyBucketPolicy", mend: removeBucketPolicy},
 		"an explicit Deny in the role's policy": {fault: "an explicit Deny in the role's policy", check: "bucket", why: "ExplicitDenyRolePolicy"},
 		"a grant for another bucket":            {fault: "a grant for another bucket", check: "bucket", why: "NotGranted", mend: byAWSCLI},

@@ -166,7 +166,7 @@ var faults = map[string]fault{
 	})},
 	"no such role": {by: "STS", want: diagnosis.RoleNotTrusting, check: "session", says: "exists", breaks: func(t *testing.T, a *access) {
 		t.Helper()
-		name, inline := a.policy.Role.Name(), "bucket-access"
+		name, inline := a.policy.Role.Name(), a.policy.RolePolicyName()
 		_, err := a.b.IAM.DeleteRolePolicy(testContext(t), &awsiam.DeleteRolePolicyInput{RoleName: &name, PolicyName: &inline})
 		must(t, err)
 		_, err = a.b.IAM.DeleteRole(testContext(t), &awsiam.DeleteRoleInput{RoleName: &name})

@@ -60,7 +60,7 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  name   = "bucket-access"
+  name   = var.policy_name == "" ? "bucket-access" : "bucket-access-${var.policy_name}"
   role   = aws_iam_role.this.name
   policy = module.documents.permission_policy
 }

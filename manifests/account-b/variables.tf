@@ -32,6 +32,18 @@ variable "role_path" {
   default     = "/"
 }
 
+variable "policy_name" {
+  description = "The name of the policy in Account A. It ends the name of the role's inline policy, as kubectl bucket-access names it."
+  type        = string
+  nullable    = false
+  default     = ""
+
+  validation {
+    condition     = can(regex("^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$", var.policy_name))
+    error_message = "policy_name: ${var.policy_name} is no policy's name: up to 63 letters, digits and _.-, with a letter or a digit at both ends."
+  }
+}
+
 variable "issuers" {
   description = "The token issuers of the clusters, https URLs as each cluster's /.well-known/openid-configuration gives them."
   type        = list(string)

@@ -42,7 +42,7 @@ func (a *account) terraform() []byte {
 	}
 	if in.RolePolicy != nil {
 		resource := block(body, "aws_iam_role_policy", "this")
-		set(resource, "name", cty.StringVal(rolePolicy))
+		set(resource, "name", cty.StringVal(in.RolePolicy.PolicyName))
 		resource.SetAttributeRaw("role", reference("aws_iam_role.this.name"))
 		setDocument(resource, "policy", in.RolePolicy.PolicyDocument)
 	}

@@ -8,9 +8,6 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 )
 
-// rolePolicy is the name of the role's own policy, as in manifests/account-b.
-const rolePolicy = "bucket-access"
-
 // What AWS's API takes, under the API's own names.
 type (
 	providerInput struct {
@@ -57,7 +54,7 @@ func (a *account) input() accountInput {
 		in.TrustPolicy = &a.trust
 	}
 	if a.has(partPermissions) {
-		in.RolePolicy = &rolePolicyInput{a.Role.Name(), rolePolicy, iam.PermissionPolicy(a.Grant())}
+		in.RolePolicy = &rolePolicyInput{a.Role.Name(), a.RolePolicyName(), iam.PermissionPolicy(a.Grant())}
 	}
 	if a.has(partBucket) {
 		in.BucketPolicy = &bucketPolicyInput{a.Bucket, iam.BucketPolicy(a.Grant())}
@@ -103,9 +100,9 @@ func (a *account) awsCLI() []byte {
 		b.WriteString("\n# This replaces the role's whole trust policy.\n")
 		command(&b, "aws iam update-assume-role-policy", "--role-name", name, "--policy-document", text(a.trust))
 	}
-	if in.RolePolicy != nil {
+	if own := in.RolePolicy; own != nil {
 		b.WriteString("\n")
-		command(&b, "aws iam put-role-policy", "--role-name", name, "--policy-name", rolePolicy, "--policy-document", text(in.RolePolicy.PolicyDocument))
+		command(&b, "aws iam put-role-policy", "--role-name", name, "--policy-name", own.PolicyName, "--policy-document", text(own.PolicyDocument))
 	}
 	if in.BucketPolicy != nil {
 		b.WriteString("\n# Needed only where the bucket is in another account than the role. This replaces the bucket's whole policy.\n")

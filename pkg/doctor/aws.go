@@ -1,14 +1,10 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -23,15 +19,6 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 	"github.com/bucket-access/bucket-access-webhook/pkg/reader"
 )
-
-// compact is a document on one line.
-func compact(document iam.Document) string {
-	var b bytes.Buffer
-	if err := json.Compact(&b, document.JSON()); err != nil {
-		panic("doctor: a document is always JSON: " + err.Error())
-	}
-	return b.String()
-}
 
 // endpoint is a policy's own endpoint, or nil for AWS's.
 func endpoint(url string) *string {
@@ -112,14 +99,6 @@ func (d *Doctor) trust(ctx context.Context) result {
 	return d.judgeTrust(aws.ToString(answer.Role.AssumeRolePolicyDocument))
 }
 
-func (d *Doctor) missingRole() result {
-	command := ""
-	if document, err := d.policy.TrustPolicy(d.awsFacts().Expect.Issuer); err == nil {
-		command = "aws iam create-role --role-name " + d.policy.Role.Name() + " --assume-role-policy-document " + quote(compact(document))
-	}
-	return failed("there is no role "+d.policy.Role.String(), "create it, and give it the permission policy", command)
-}
-
 // callerAccount is the account of the person's own credentials; empty when AWS does not say.
 func (d *Doctor) callerAccount(ctx context.Context, own aws.Config) string {
 	answer, err := sts.NewFromConfig(own, func(o *sts.Options) {
@@ -131,30 +110,6 @@ func (d *Doctor) callerAccount(ctx context.Context, own aws.Config) string {
 		return "which AWS does not say"
 	}
 	return aws.ToString(answer.Account)
-}
-
-func (d *Doctor) judgeTrust(text string) result {
-	fix := "write the one that is generated from the policy"
-	if decoded, err := url.QueryUnescape(text); err == nil && strings.Contains(text, "%") {
-		text = decoded
-	}
-	document, err := iam.ParseDocument([]byte(text))
-	if err != nil {
-		return failed("the role's trust policy can't be read: "+err.Error(), fix, d.updateTrust())
-	}
-	claims := d.live.claims
-	token := iam.Token{Issuer: claims.Issuer, Subject: claims.Subject, Audience: strings.Join(claims.Audiences, ",")}
-	switch evaluated := iam.EvaluateTrust(document, d.policy.Role, token); evaluated.Outcome {
-	case iam.Denied:
-		return failed("the role's trust policy refuses the token: "+sentences(evaluated.Findings), fix, d.updateTrust())
-	case iam.Undecided:
-		return warned("the role's trust policy may refuse the token: "+sentences(evaluated.Findings), "see whether its conditions are meant", "")
-	default:
-	}
-	if findings := iam.LintTrust(document, d.policy.Role, d.policy.Audience, claims.Issuer); len(findings) > 0 {
-		return warned("it allows the token, but: "+sentences(findings), fix, d.updateTrust())
-	}
-	return fine("it allows the token")
 }
 
 func sentences(findings []iam.Finding) string {

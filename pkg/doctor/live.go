@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -109,71 +108,3 @@ func (d *Doctor) awsFacts() diagnosis.Facts {
 		TokenFile: v1alpha1.TokenFile, Claims: d.live.claims, Expect: expect,
 	}
 }
-
-// diagnosed is a failure as pkg/diagnosis sees it, with the command that mends it in
-// the bucket's account where there is one.
-func (d *Doctor) diagnosed(wrong diagnosis.Diagnosis) result {
-	why := string(wrong.Cause) + ": " + wrong.Title
-	if wrong.Detail != "" {
-		why += " (" + wrong.Detail + ")"
-	}
-	fix := wrong.Fix
-	if wrong.Cause == diagnosis.ProviderMissing { // of Debian 12, for one
-		fix += " AWS CLIs from before April 2024 also ask for --thumbprint-list."
-	}
-	check := failed(why, fix, d.mendAccount(wrong.Cause))
-	if wrong.Cause == diagnosis.ExplicitDenyBucketPolicy {
-		return check.looking("aws s3api get-bucket-policy --bucket " + d.policy.Bucket)
-	}
-	return check
-}
-
-// mendAccount is a command of the AWS CLI, for whoever owns the bucket's account.
-func (d *Doctor) mendAccount(cause diagnosis.Cause) string {
-	role := d.policy.Role
-	issuer := d.awsFacts().Expect.Issuer
-	switch cause {
-	case diagnosis.ProviderMissing:
-		return fmt.Sprintf("aws iam create-open-id-connect-provider --url %s --client-id-list %s", issuer, quote(d.policy.Audience))
-	case diagnosis.WrongAudience:
-		return fmt.Sprintf("aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn %s --client-id %s",
-			iam.ProviderARN(role, issuer), quote(d.policy.Audience))
-	case diagnosis.RoleNotTrusting, diagnosis.TokenRefused:
-		return d.updateTrust()
-	case diagnosis.KMSDenied:
-		if d.policy.KMSKeyARN == "" { // a permission policy is made from it
-			return d.editPolicy()
-		}
-		return d.putRolePolicy()
-	case diagnosis.NotGranted, diagnosis.NotGrantedOrDenied, diagnosis.MissingOrNotGranted:
-		return d.putRolePolicy()
-	case diagnosis.WrongRegion, diagnosis.WrongIssuer, diagnosis.WrongSubject:
-		return d.editPolicy()
-	default:
-	}
-	return ""
-}
-
-func (d *Doctor) editPolicy() string {
-	entry, known := d.facts.Policies.Lookup(d.policy.Name)
-	if !known {
-		return ""
-	}
-	return d.editConfigMap(entry.Source)
-}
-
-func (d *Doctor) putRolePolicy() string {
-	return fmt.Sprintf("aws iam put-role-policy --role-name %s --policy-name bucket-access --policy-document %s",
-		d.policy.Role.Name(), quote(compact(iam.PermissionPolicy(d.policy.Grant()))))
-}
-
-func (d *Doctor) updateTrust() string {
-	document, err := d.policy.TrustPolicy(d.awsFacts().Expect.Issuer)
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprintf("aws iam update-assume-role-policy --role-name %s --policy-document %s", d.policy.Role.Name(), quote(compact(document)))
-}
-
-// quote makes one word of a shell's.
-func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

@@ -27,8 +27,8 @@ type Check struct {
 	State State  `json:"state"`
 	// Why is what was found.
 	Why string `json:"why"`
-	// Fix says what to do; Command, where there is one, does it. Look is a command that
-	// mends nothing, and shows more.
+	// Fix says what to do; Command, where there is one, does it, and takes away nothing that
+	// others need. Look is a command that mends nothing, and shows more.
 	Fix     string `json:"fix,omitempty"`
 	Command string `json:"command,omitempty"`
 	Look    string `json:"look,omitempty"`

@@ -250,5 +250,9 @@ func (d *Doctor) annotate(edits ...string) string {
 	if len(edits) == 0 {
 		return ""
 	}
-	return d.Kubectl.In(d.account.Namespace, "annotate serviceaccount", d.account.Name, "--overwrite", strings.Join(edits, " "))
+	words := make([]string, len(edits))
+	for i, edit := range edits {
+		words[i] = word(edit)
+	}
+	return d.Kubectl.In(d.account.Namespace, "annotate serviceaccount", d.account.Name, "--overwrite", strings.Join(words, " "))
 }

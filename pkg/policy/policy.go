@@ -123,3 +123,7 @@ func (p *Policy) TrustPolicy(issuers ...string) (iam.Document, error) {
 func (p *Policy) Grant() iam.Grant {
 	return iam.Grant{Role: p.Role, Bucket: p.Bucket, Region: p.Region, Prefix: p.Prefix, Actions: p.Actions, KMSKeyARN: p.KMSKeyARN}
 }
+
+// RolePolicyName is the name of the inline policy that gives the role the Grant. It holds
+// the policy's own, so that no other policy with the same role writes over it.
+func (p *Policy) RolePolicyName() string { return "bucket-access-" + p.Name }

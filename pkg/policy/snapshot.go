@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 )
 
 // ConfigMap is what a Snapshot is built from: one ConfigMap that holds policies.
@@ -93,6 +95,18 @@ func (s *Snapshot) Entries() []*Entry {
 		list = append(list, entry)
 	}
 	slices.SortFunc(list, func(a, b *Entry) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// OfRole returns the policies in force whose role it is, ordered by name. More than one is
+// unwise: each ServiceAccount that one of them lists has what the role may do for all.
+func (s *Snapshot) OfRole(role iam.RoleARN) []*Policy {
+	var list []*Policy
+	for _, entry := range s.Entries() {
+		if entry.Policy != nil && entry.Policy.Role == role {
+			list = append(list, entry.Policy)
+		}
+	}
 	return list
 }
 
