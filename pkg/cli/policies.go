@@ -70,7 +70,22 @@ func (f *policyFlags) read(e *environment) (*policy.Snapshot, error) {
 		return nil, fmt.Errorf("%s: no policy: want ConfigMaps with the label %s: %q, or documents of kind %s",
 			strings.Join(f.files, ", "), v1alpha1.LabelPolicies, v1alpha1.PoliciesTrue, v1alpha1.Kind)
 	}
-	return policy.Build(configMaps, nil, nil), nil
+	snapshot := policy.Build(configMaps, nil, nil)
+	return snapshot, unique(snapshot)
+}
+
+// unique refuses a name that stands twice: files have no age, by which the webhook would
+// choose, so any choice could be the wrong one.
+func unique(snapshot *policy.Snapshot) error {
+	var errs []error
+	for _, problem := range snapshot.Problems() {
+		name, bad := policy.Name(problem.Key)
+		if owner, taken := snapshot.Lookup(name); bad == nil && taken {
+			errs = append(errs, fmt.Errorf("policy %q is defined more than once, in %s (%s) and in %s (%s): rename or remove one",
+				name, owner.Source.Name, owner.Key, problem.Source.Name, problem.Key))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // configMapsOf are the policies of one document; a bare one as if it stood in a ConfigMap.
