@@ -10,7 +10,6 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 
-	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 )
 
@@ -18,6 +17,7 @@ import (
 const (
 	ruleSyntax    = "Syntax"
 	ruleNotListed = "NotListed"
+	ruleNotJudged = "NotJudged"
 )
 
 // judge says how a trust policy differs from what the policy needs.
@@ -33,8 +33,12 @@ func (e *environment) judge(a *account, where string, text []byte, output string
 		return errFindings
 	}
 	if output == outputTable {
-		fmt.Fprintf(e.ErrOut, "%sthe trust policy lets in %s of policy %q from %s, and nobody else that was tried\n",
-			e.terminal(e.ErrOut).mark(good), count(len(a.Subjects.All()), "subject", "subjects"), a.Name, count(len(a.issuers), "cluster", "clusters"))
+		besides := ""
+		if has(findings, severityWarning) {
+			besides = "; the warnings name what is not judged"
+		}
+		fmt.Fprintf(e.ErrOut, "%sthe trust policy lets in %s of policy %q from %s, and nobody else that was tried%s\n",
+			e.terminal(e.ErrOut).mark(good), count(len(a.Subjects.All()), "subject", "subjects"), a.Name, count(len(a.issuers), "cluster", "clusters"), besides)
 	}
 	return nil
 }
@@ -69,49 +73,17 @@ func (a *account) differences(text []byte) []finding {
 			}
 		}
 		for _, f := range a.strangers(document, issuer) {
-			add(severityError, f, "")
+			add(f.Severity, iam.Finding{Path: f.Path, Rule: iam.Rule(f.Rule), Message: f.Message}, "")
 		}
+	}
+	for _, f := range a.unjudged(document, lint) {
+		add(severityWarning, f, "")
 	}
 	return all
 }
 
 // sample is a claim that a pattern matches.
 func sample(pattern string) string { return strings.NewReplacer("*", "a-b", "?", "x").Replace(pattern) }
-
-// strangers are subjects that the document names and lets in, and the policy does not list.
-func (a *account) strangers(document iam.Document, issuer string) []iam.Finding {
-	var found []iam.Finding
-	key := iam.ProviderHost(issuer) + ":sub"
-	for i, statement := range document.Statement {
-		for operator, keys := range statement.Condition {
-			for name, values := range keys {
-				if !strings.EqualFold(name, key) || statement.Effect != iam.Allow {
-					continue
-				}
-				for _, value := range values {
-					token := iam.Token{Issuer: issuer, Subject: sample(value), Audience: a.Audience}
-					subject, ok := serviceAccountOf(token.Subject)
-					if !ok || a.Subjects.Allow(subject.Namespace, subject.ServiceAccount) || iam.EvaluateTrust(document, a.Role, token).Outcome != iam.Allowed {
-						continue
-					}
-					found = append(found, iam.Finding{
-						Path: fmt.Sprintf("Statement[%d].Condition.%s[%q]", i, operator, name), Rule: ruleNotListed,
-						Message: fmt.Sprintf("%q is let in, and policy %q does not list it: take it away, or add it to the policy's subjects", value, a.Name),
-					})
-				}
-			}
-		}
-	}
-	slices.SortFunc(found, func(x, y iam.Finding) int { return strings.Compare(x.String(), y.String()) })
-	return found
-}
-
-// serviceAccountOf reads a sub claim.
-func serviceAccountOf(claim string) (v1alpha1.Subject, bool) {
-	rest, ok := strings.CutPrefix(claim, "system:serviceaccount:")
-	namespace, name, both := strings.Cut(rest, ":")
-	return v1alpha1.Subject{Namespace: namespace, ServiceAccount: name}, ok && both
-}
 
 // regions are where the IAM of a partition answers.
 var regions = map[string]string{"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1", "aws-eusc": "eusc-de-east-1"}

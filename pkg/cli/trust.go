@@ -57,6 +57,7 @@ type account struct {
 	issuers []string
 	trust   iam.Document
 	with    []string
+	sharing []*policy.Policy // the other policies with the same role
 }
 
 func (a *account) has(part string) bool { return slices.Contains(a.with, part) }
@@ -173,7 +174,9 @@ func (o *trustOptions) account(ctx context.Context, e *environment) (*account, e
 	case entry.LastGood():
 		fmt.Fprintf(e.ErrOut, "%spolicy %q is invalid as it stands; this is its last good version, which is in force\n", e.terminal(e.ErrOut).mark(warn), o.name)
 	}
-	a := &account{Policy: entry.Policy, issuers: o.issuers, with: o.with}
+	a := &account{Policy: entry.Policy, issuers: o.issuers, with: o.with, sharing: snapshot.OfRole(entry.Policy.Role)}
+	a.sharing = slices.DeleteFunc(a.sharing, func(p *policy.Policy) bool { return p.Name == a.Name })
+	a.warnShared(e)
 	if o.policies.fromCluster {
 		_, clients, err := e.cluster()
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 	"github.com/bucket-access/bucket-access-webhook/pkg/manifest"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 )
@@ -42,7 +43,7 @@ func newValidate(e *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v := &validation{owners: map[string]string{}}
+			v := &validation{owners: map[string]string{}, roles: map[iam.RoleARN]string{}}
 			for _, file := range read {
 				from := len(v.findings)
 				for _, document := range file.documents {
@@ -63,7 +64,8 @@ func newValidate(e *environment) *cobra.Command {
 type validation struct {
 	findings []finding
 	policies int
-	owners   map[string]string // of a policy's name: where it was defined first
+	owners   map[string]string      // of a policy's name: where it was defined first
+	roles    map[iam.RoleARN]string // of a role: the first policy that has it
 }
 
 func (v *validation) report(e *environment, output string) error {
@@ -169,11 +171,11 @@ func (v *validation) configMap(file string, root *yamlv3.Node) {
 	}
 }
 
-// policy reports what is wrong with one policy, whose text begins at line first. Where
+// policy reports what is wrong with one policy, whose text begins at line start. Where
 // place gives a line, that counts for all.
-func (v *validation) policy(file, object, key, text string, first int, place func(int) int) {
+func (v *validation) policy(file, object, key, text string, start int, place func(int) int) {
 	v.policies++
-	parsed, faults, lines := policy.ParseAt(key, text, first)
+	parsed, faults, lines := policy.ParseAt(key, text, start)
 	line := func(path, message string) int {
 		found := lines[path]
 		if other := place(found); other > 0 {
@@ -185,7 +187,7 @@ func (v *validation) policy(file, object, key, text string, first int, place fun
 		if said := lineOf(message); said > 0 {
 			return said
 		}
-		return max(found, first)
+		return max(found, start)
 	}
 	for _, fault := range faults {
 		message := strings.TrimSpace(strings.TrimPrefix(fault.Error(), fault.Field+":"))
@@ -203,6 +205,14 @@ func (v *validation) policy(file, object, key, text string, first int, place fun
 		return
 	}
 	v.owners[parsed.Name] = file + " (" + object + ")"
+	first, shared := v.roles[parsed.Role]
+	if !shared {
+		v.roles[parsed.Role] = parsed.Name
+		return
+	}
+	at := field.NewPath("data").Key(key).Child("roleARN").String()
+	v.add(finding{File: file, Line: line(at, ""), Object: object, Path: at, Severity: severityWarning, Message: fmt.Sprintf(
+		"role %s is also that of policy %q: ServiceAccounts of either reach what both grant; give each policy a role of its own", parsed.Role, first)})
 }
 
 // saidLine finds the line that a message names: the last is where the fault was noticed.

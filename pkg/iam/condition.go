@@ -90,6 +90,13 @@ func parseOperator(name string) (operator, bool) {
 	return o, known || slices.Contains(otherOperators, name)
 }
 
+// ListsPatterns says whether the values under a condition operator name, by patterns or
+// letter by letter, who is meant; negated operators name who is not.
+func ListsPatterns(name string) (patterns, negated bool) {
+	o, _ := parseOperator(name)
+	return stringOperators[o.base], o.negated
+}
+
 // tokenContext is what STS fills the condition keys with: lower-case key to value.
 type tokenContext struct {
 	values map[string]string

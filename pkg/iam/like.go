@@ -30,3 +30,55 @@ func Like(pattern, s string) bool {
 	}
 	return p == len(pattern)
 }
+
+// Covers says whether one pattern matches all that another matches. True is proven; false
+// is not: for some pairs that are equal in effect no letter-by-letter proof is found.
+func Covers(wide, narrow string) bool {
+	// What narrow leaves open only what is as open in wide matches: its '*' a '*', its '?'
+	// a '?' or a '*'. So the texts behind both need not be known.
+	w, n := ordered(wide), ordered(narrow)
+	p, i := 0, 0
+	star, mark := -1, 0
+	for i < len(n) {
+		switch {
+		case p < len(w) && w[p] == '*':
+			star, mark = p, i
+			p++
+		case p < len(w) && (w[p] == n[i] || (w[p] == '?' && n[i] != '*')):
+			p++
+			i++
+		case star >= 0:
+			mark++
+			p, i = star+1, mark
+		default:
+			return false
+		}
+	}
+	for p < len(w) && w[p] == '*' {
+		p++
+	}
+	return p == len(w)
+}
+
+// ordered writes each run of wildcards in one way: all '?', then one '*'.
+func ordered(pattern string) string {
+	var b strings.Builder
+	for i := 0; i < len(pattern); {
+		end := i
+		for end < len(pattern) && (pattern[end] == '*' || pattern[end] == '?') {
+			end++
+		}
+		if run := pattern[i:end]; run != "" {
+			marks := strings.ReplaceAll(run, "*", "")
+			b.WriteString(marks)
+			if len(marks) < len(run) {
+				b.WriteByte('*')
+			}
+			i = end
+			continue
+		}
+		b.WriteByte(pattern[i])
+		i++
+	}
+	return b.String()
+}

@@ -184,3 +184,31 @@ func FuzzTrust(f *testing.F) {
 		}
 	})
 }
+
+// TestCoversIsProven: a pattern that covers another matches all that the other matches.
+func TestCoversIsProven(t *testing.T) {
+	for _, test := range []struct {
+		wide, narrow string
+		want         bool
+	}{
+		{"default:*", "default:a*", true}, {"default:a*", "default:*", false}, {"default:a*", "default:api-sa", true}, {"a?", "a*", false},
+		{"a*", "a?", true}, {"*a*", "*a", true}, {"?*", "*?", true}, {"*?", "?", true}, {"?", "*", false}, {"a", "a", true}, {"*b", "a*", false},
+		{"a*c", "a*b*c", true}, {"a*b*c", "a*c", false}, {"", "", true}, {"**", "*", true}, {"", "*", false}, {"a??*", "a?*", false},
+	} {
+		if got := Covers(test.wide, test.narrow); got != test.want {
+			t.Errorf("%q covers %q: %t", test.wide, test.narrow, got)
+		}
+	}
+}
+
+func FuzzCovers(f *testing.F) {
+	f.Add("a*b?", "a?b*", "aab", "b")
+	f.Fuzz(func(t *testing.T, wide, narrow, star, mark string) {
+		if len(mark) != 1 || !Covers(wide, narrow) {
+			return
+		}
+		if text := strings.NewReplacer("*", star, "?", mark).Replace(narrow); !Like(wide, text) {
+			t.Fatalf("%q is said to cover %q, and does not match %q", wide, narrow, text)
+		}
+	})
+}
