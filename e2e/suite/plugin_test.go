@@ -156,6 +156,7 @@ func TestThePluginsCommandsOpenTheBucket(t *testing.T) {
 	if said, code := live(); code != 1 || !strings.Contains(said, "is refused") || !strings.Contains(said, ":other") {
 		t.Errorf("exit code %d: %s", code, said)
 	}
+	shell(t, b, script()) // all of it again: what is there is kept or mended
 	shell(t, b, script("--with", "permissions"))
 	if said, code := live(); code != 0 {
 		t.Errorf("not mended: exit code %d: %s", code, said)

@@ -69,7 +69,7 @@ func TestThePluginsResources(t *testing.T) {
 	equal(t, "permission policy", iam.PermissionPolicy(p.Grant()), parse(t, got["aws_iam_role_policy"].Value))
 	equal(t, "bucket policy", iam.BucketPolicy(p.Grant()), parse(t, got["aws_s3_bucket_policy"].Value))
 	statement := iam.Document{Version: iam.PolicyVersion, Statement: iam.Statements{iam.KMSKeyStatement(p.Grant())}}
-	equal(t, "KMS key statement", statement, parse(t, got["kms_key_statement"].Value))
+	equal(t, "KMS key statement", statement, parse(t, got["orders_kms_key_statement"].Value))
 }
 
 // documents makes an output of each document's expression.

@@ -19,18 +19,23 @@ func (a *account) terraform() []byte {
 	file := hclwrite.NewEmptyFile()
 	in, body := a.input(), file.Body()
 	comment(body, fmt.Sprintf("What account %s needs for policy %q.", a.Role.Account(), a.Name))
+	own := identifier(a.Name)
 	var providers []hclwrite.Tokens
 	for i, provider := range in.Providers {
-		name := "cluster"
+		name := own
 		if len(in.Providers) > 1 {
-			name = fmt.Sprintf("cluster_%d", i+1)
+			name = fmt.Sprintf("%s_%d", own, i+1)
 		}
-		resource := block(body, "aws_iam_openid_connect_provider", name)
+		body.AppendNewline()
+		if i == 0 {
+			comment(body, "An account has one provider for an issuer: where another policy's file makes it, leave provider out of --with.")
+		}
+		resource := body.AppendNewBlock("resource", []string{"aws_iam_openid_connect_provider", name}).Body()
 		set(resource, "url", cty.StringVal(provider.URL))
 		set(resource, "client_id_list", cty.ListVal([]cty.Value{cty.StringVal(a.Audience)}))
 		providers = append(providers, reference("aws_iam_openid_connect_provider."+name))
 	}
-	role := block(body, "aws_iam_role", "this")
+	role := block(body, "aws_iam_role", own)
 	set(role, "name", cty.StringVal(in.Role.RoleName))
 	set(role, "path", cty.StringVal(in.Role.Path))
 	set(role, "description", cty.StringVal(in.Role.Description))
@@ -41,15 +46,15 @@ func (a *account) terraform() []byte {
 		role.SetAttributeRaw("depends_on", hclwrite.TokensForTuple(providers))
 	}
 	if in.RolePolicy != nil {
-		resource := block(body, "aws_iam_role_policy", "this")
+		resource := block(body, "aws_iam_role_policy", own)
 		set(resource, "name", cty.StringVal(in.RolePolicy.PolicyName))
-		resource.SetAttributeRaw("role", reference("aws_iam_role.this.name"))
+		resource.SetAttributeRaw("role", reference("aws_iam_role."+own+".name"))
 		setDocument(resource, "policy", in.RolePolicy.PolicyDocument)
 	}
 	if in.BucketPolicy != nil {
 		body.AppendNewline()
 		comment(body, "Needed only where the bucket is in another account than the role; it is the bucket's whole policy.")
-		resource := body.AppendNewBlock("resource", []string{"aws_s3_bucket_policy", "this"}).Body()
+		resource := body.AppendNewBlock("resource", []string{"aws_s3_bucket_policy", own}).Body()
 		set(resource, "region", cty.StringVal(a.Region))
 		set(resource, "bucket", cty.StringVal(a.Bucket))
 		setDocument(resource, "policy", in.BucketPolicy.Policy)
@@ -57,11 +62,21 @@ func (a *account) terraform() []byte {
 	if in.KeyStatement != nil {
 		body.AppendNewline()
 		comment(body, "Add this statement to the policy of the key "+a.KMSKeyARN+".")
-		output := body.AppendNewBlock("output", []string{"kms_key_statement"}).Body()
+		output := body.AppendNewBlock("output", []string{own + "_kms_key_statement"}).Body()
 		statement := iam.Document{Version: iam.PolicyVersion, Statement: iam.Statements{*in.KeyStatement}}
 		setDocument(output, "value", statement)
 	}
 	return hclwrite.Format(file.Bytes())
+}
+
+// identifier is a policy's name as Terraform takes it for resources: without dots, and
+// with no digit at its beginning. So several policies stand in one directory.
+func identifier(name string) string {
+	name = strings.ReplaceAll(name, ".", "_")
+	if name[0] >= '0' && name[0] <= '9' {
+		return "policy_" + name
+	}
+	return name
 }
 
 func block(body *hclwrite.Body, kind, name string) *hclwrite.Body {

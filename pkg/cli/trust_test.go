@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/iam"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
@@ -81,40 +82,59 @@ func TestTheScriptSaysWhatTheJSONSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, script, _ := plugin(t, "", trustArgs(t, carePolicy, "-o", "aws-cli", with)...)
-	calls := runScript(t, script)
-	if len(calls) != 4 {
-		t.Fatalf("%d calls: %q", len(calls), calls)
-	}
-	for i, want := range []struct{ command, flag, value string }{
-		{"iam create-open-id-connect-provider", "--url", issuerA},
-		{"iam create-role", "--assume-role-policy-document", text(in.Role.AssumeRolePolicyDocument)},
-		{"iam put-role-policy", "--policy-document", text(in.RolePolicy.PolicyDocument)},
-		{"s3api put-bucket-policy", "--policy", text(in.BucketPolicy.Policy)},
+	provider := iam.ProviderARN(parsedPolicy(t, carePolicy).Role, issuerA)
+	type call struct{ command, flag, value string }
+	permissions := call{"iam put-role-policy", "--policy-document", text(in.RolePolicy.PolicyDocument)}
+	bucket := call{"s3api put-bucket-policy", "--policy", text(in.BucketPolicy.Policy)}
+	asksProvider, asksRole := call{"iam get-open-id-connect-provider", "--open-id-connect-provider-arn", provider}, call{"iam get-role", "--role-name", "s3-reader-role"}
+	for fails, wants := range map[string][]call{
+		"get-*": {
+			asksProvider, {"iam create-open-id-connect-provider", "--url", issuerA},
+			asksRole, {"iam create-role", "--assume-role-policy-document", text(in.Role.AssumeRolePolicyDocument)}, permissions, bucket,
+		},
+		"nothing": { // as for an account's second policy, or after a change
+			asksProvider, {"iam add-client-id-to-open-id-connect-provider", "--client-id", "sts.amazonaws.com"},
+			asksRole, {"iam update-assume-role-policy", "--policy-document", text(in.Role.AssumeRolePolicyDocument)}, permissions, bucket,
+		},
+		"update-*": {asksProvider, {"iam add-client-id-to-open-id-connect-provider", "--open-id-connect-provider-arn", provider}, asksRole, {"iam update-assume-role-policy", "--role-name", "s3-reader-role"}},
 	} {
-		at := slices.Index(calls[i], want.flag)
-		if strings.Join(calls[i][:2], " ") != want.command || at < 0 || calls[i][at+1] != want.value {
-			t.Errorf("want %s %s %s, got %q", want.command, want.flag, want.value, calls[i])
+		calls := runScript(t, script, fails)
+		if len(calls) != len(wants) {
+			t.Fatalf("where %s fails: %d calls: %q", fails, len(calls), calls)
+		}
+		for i, want := range wants {
+			at := slices.Index(calls[i], want.flag)
+			if strings.Join(calls[i][:2], " ") != want.command || at < 0 || calls[i][at+1] != want.value {
+				t.Errorf("where %s fails: want %s, got %q", fails, want, calls[i])
+			}
 		}
 	}
 	if in.KeyStatement == nil || !regexp.MustCompile(`(?m)^# +"kms:GenerateDataKey"`).MatchString(script) {
 		t.Errorf("no statement for the key's policy: %s", script)
 	}
 	_, script, _ = plugin(t, "", trustArgs(t, carePolicy, "-o", "aws-cli", "--with", "permissions")...)
-	if calls := runScript(t, script); len(calls) != 2 || calls[0][1] != "update-assume-role-policy" {
+	if calls := runScript(t, script, "nothing"); len(calls) != 2 || calls[0][1] != "update-assume-role-policy" {
 		t.Errorf("%q", calls)
 	}
 }
 
-// runScript runs a script with an aws that notes what it is given.
-func runScript(t *testing.T, script string) [][]string {
+// runScript pastes a script into a shell, with an aws that notes what it is given and fails
+// where its second word fits the pattern. The shell lives on.
+func runScript(t *testing.T, script, fails string) [][]string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte("#!/bin/sh\nprintf '%s\\0' \"$@\" end >> \"$0.log\"\n"), 0o700); err != nil {
+	fake := "#!/bin/sh\nprintf '%s\\0' \"$@\" end >> \"$0.log\"\ncase $2 in " + fails + ") exit 254;; esac\n"
+	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(fake), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), "sh", "-c", script)
+	command := exec.CommandContext(t.Context(), "sh")
+	command.Stdin = strings.NewReader(script + "echo alive, $?\n")
 	command.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
-	if out, err := command.CombinedOutput(); err != nil {
+	want := "alive, 0\n"
+	if fails == "update-*" {
+		want = "alive, 254\n"
+	}
+	if out, err := command.CombinedOutput(); err != nil || string(out) != want {
 		t.Fatalf("%v: %s", err, out)
 	}
 	log, err := os.ReadFile(filepath.Join(dir, "aws.log"))
@@ -137,10 +157,10 @@ func runScript(t *testing.T, script string) [][]string {
 // it in e2e/terraform.
 func TestTerraformIsHCL(t *testing.T) {
 	for with, want := range map[string][]string{
-		"":     {"aws_iam_openid_connect_provider.cluster", "aws_iam_role.this", "aws_iam_role_policy.this"},
-		"role": {"aws_iam_role.this"},
+		"":     {"aws_iam_openid_connect_provider.orders", "aws_iam_role.orders", "aws_iam_role_policy.orders"},
+		"role": {"aws_iam_role.orders"},
 		"provider,role,permissions,bucket-policy": {
-			"aws_iam_openid_connect_provider.cluster", "aws_iam_role.this", "aws_iam_role_policy.this", "aws_s3_bucket_policy.this", "kms_key_statement",
+			"aws_iam_openid_connect_provider.orders", "aws_iam_role.orders", "aws_iam_role_policy.orders", "aws_s3_bucket_policy.orders", "orders_kms_key_statement",
 		},
 	} {
 		_, stdout, stderr := plugin(t, "", trustArgs(t, carePolicy, "-o", "terraform", "--with="+with)...)
@@ -160,6 +180,15 @@ func TestTerraformIsHCL(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q: %s", with, diff)
+		}
+	}
+}
+
+// TestResourcesAreNamedAfterThePolicy, so that several policies stand in one directory.
+func TestResourcesAreNamedAfterThePolicy(t *testing.T) {
+	for name, want := range map[string]string{"orders": "orders", "team.orders_v-2": "team_orders_v-2", "2026.orders": "policy_2026_orders"} {
+		if got := identifier(name); got != want || !hclsyntax.ValidIdentifier(got) {
+			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
 }
