@@ -21,7 +21,8 @@ func (a *account) warnShared(e *environment) {
 		names[i] = other.Name
 	}
 	fmt.Fprintf(e.ErrOut, "%srole %s is also that of policy %s: ServiceAccounts of either reach what both grant, "+
-		"and a trust policy made from %q alone keeps the others' out; give each policy a role of its own\n", e.terminal(e.ErrOut).mark(warn), a.Role, iam.Quoted(names, ", "), a.Name)
+		"and a trust policy made from %q alone keeps the others' out; give each policy a role of its own\n",
+		e.terminal(e.ErrOut).mark(warn), a.Role, iam.Quoted(names, ", "), a.Name)
 }
 
 // strangers are subjects that the document names and lets in, and the policy does not list.
