@@ -35,6 +35,9 @@ func TestSplit(t *testing.T) {
 		"separators alone":                  {"---\n---\n", []string{"", ""}, 3},
 		"a byte order mark and nothing":     {"\ufeff", []string{""}, 2},
 		"a percent sign inside a document":  {"---\na: 1\n---\n%b: 1\n", []string{"a: 1\n", ""}, 5},
+		"JSON values":                       {"{\"a\": 1}\n{\"b\": {}}  \n\n{\"c\": \"}{\"}\n", []string{"{\"a\": 1}\n", "{\"b\": {}}  \n", "{\"c\": \"}{\"}\n"}, 4},
+		"JSON values on one line":           {`# x` + "\n" + `{"a":1}{"b":2} {"c":3}`, []string{`{"a":1}`, `{"b":2} `, `{"c":3}`}, 2},
+		"a flow mapping":                    {"{a: 1} # {b: 2}\n", []string{"{a: 1} # {b: 2}\n"}, 1},
 		"a separator behind a comment only": {"# x\n---\na: 1\n", []string{"", "a: 1\n"}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,7 +58,7 @@ func TestSplit(t *testing.T) {
 
 // FuzzSplit: the documents are the stream, and each begins at the line that it says.
 func FuzzSplit(f *testing.F) {
-	for _, seed := range []string{"a: 1\n---\nb: 2\n", "%YAML 1.2\n---\n# c\n--- {a: 1}\n...\n", "\ufeff---\r\n\r\n# x\r\n", deployment} {
+	for _, seed := range []string{"a: 1\n---\nb: 2\n", "%YAML 1.2\n---\n# c\n--- {a: 1}\n...\n", "\ufeff---\r\n\r\n# x\r\n", deployment, "{\"a\":1}{\"b\":2}\r\n {}\n", "a: 1\r\nb: {}\r\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
@@ -94,6 +97,10 @@ func patchAnything(t *testing.T, d Document) {
 	}
 	if !bytes.HasPrefix(out, d.Head) || !bytes.HasSuffix(out, d.Tail) {
 		t.Fatalf("what stands around is lost: %q", out)
+	}
+	if bytes.HasSuffix(d.Body, []byte("\r\n")) && !bytes.Contains(bytes.ReplaceAll(d.Body, []byte("\r\n"), nil), []byte("\n")) &&
+		bytes.Contains(bytes.ReplaceAll(out[len(d.Head):len(out)-len(d.Tail)], []byte("\r\n"), nil), []byte("\n")) {
+		t.Fatalf("mixed line ends: %q", out)
 	}
 	if !same(out[len(d.Head):len(out)-len(d.Tail)], want) && !bytes.HasPrefix(d.Body, []byte("---")) {
 		t.Fatalf("want %s, got %s", want, out)
@@ -192,5 +199,82 @@ func TestTextsKeepTheirType(t *testing.T) {
 		if err != nil || !kept || !same(out, []byte(`{"a":1,"b":`+string(value)+`}`)) {
 			t.Errorf("%q: kept %t, %v: %s", text, kept, err, out)
 		}
+	}
+}
+
+// TestNothingIsPassedOver: what a YAML parser reads of a stream is in some document's
+// content, or an error.
+func TestNothingIsPassedOver(t *testing.T) {
+	for name, stream := range map[string]string{
+		"a carriage return behind a comment":     "# x\rkind: Pod\r",
+		"a carriage return in the head":          "# x\rkind: Pod\napiVersion: v1\n",
+		"a carriage return in the tail":          "apiVersion: v1\n# x\rkind: Pod\n",
+		"a line separator behind a comment":      "# x\u2028kind: Pod\n",
+		"a separator behind a carriage return":   "a: 1\r---\rkind: Pod\r",
+		"a flow mapping behind another":          "{a: 1}\n{kind: Pod}\n",
+		"a list behind a JSON value":             "{\"a\": 1}\n[1]\n",
+		"a mapping behind a text":                "\"a\"\n{kind: Pod}\n",
+		"a separator in the midst of JSON lines": "{\"a\": 1} --- {\"kind\": \"Pod\"}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var failed error
+			for _, d := range Split([]byte(stream)) {
+				if _, err := d.Tree(); err != nil {
+					failed = err
+				}
+			}
+			if failed == nil {
+				t.Errorf("%q is taken", stream)
+			}
+		})
+	}
+	for _, stream := range []string{"# x\r\n\r\na: 1\r\n# y\r\n", "# x\r# y\na: 1\n", "a: 1\rb: 2\r", "--- {a: 1}\n"} {
+		for _, d := range Split([]byte(stream)) {
+			if _, err := d.Tree(); err != nil {
+				t.Errorf("%q: %v", stream, err)
+			}
+		}
+	}
+}
+
+// TestErrorsNameTheLinesOfTheStream, and so do nodes.
+func TestErrorsNameTheLinesOfTheStream(t *testing.T) {
+	for stream, want := range map[string]string{"a: 1\n---\n\nb: 1\nb: 2\n": "line 5", "a: 1\n---\nb: 1\nc: [\n": "line 4"} {
+		if _, err := Split([]byte(stream))[1].JSON(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", stream, err)
+		}
+	}
+	tree, err := Split([]byte("a: 1\n---\nb:\n  - c\n"))[1].Tree()
+	if err != nil || tree.Line != 3 || tree.Content[1].Content[0].Line != 4 {
+		t.Errorf("%+v, %v", tree, err)
+	}
+}
+
+// TestValuesFollowAliases and merges; what an object says itself comes first.
+func TestValuesFollowAliases(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: 1\n": "1", "x: &x 1\na: *x\n": "1", "x: &x {a: 1}\n<<: *x\n": "1", "x: &x {a: 1}\n<<: *x\na: 2\n": "2", "a: 1\na: 2\n": "1 2",
+		"x: &x {b: 1}\ny: &y {a: 2}\n<<: [*x, *y]\n": "2", "b: 1\n": "", "[a]": "", "&x {<<: *x}": "",
+	} {
+		tree, err := Split([]byte(text))[0].Tree()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, value := range Values(tree, "a") {
+			got = append(got, value.Value)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestPatchKeepsLineEnds of Windows.
+func TestPatchKeepsLineEnds(t *testing.T) {
+	text := strings.ReplaceAll(deployment, "\n", "\r\n")
+	out, kept, err := Split([]byte(text))[0].Patch([]patch.Operation{patch.Add("/spec/template/spec/containers/0/env/-", []byte(`{"name":"X","value":"a\nb"}`))})
+	if err != nil || !kept || strings.Count(string(out), "\n") != strings.Count(string(out), "\r\n") || !strings.Contains(string(out), "- name: X") {
+		t.Errorf("kept %t, %v: %q", kept, err, out)
 	}
 }

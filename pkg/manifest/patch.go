@@ -16,8 +16,19 @@ import (
 
 // Patch is the document with the operations applied. Lines that no operation touches stay
 // as they are, comments and order too. Where that can't be done (anchors and aliases,
-// JSON), kept is false and the document is written anew from its content.
+// JSON), kept is false and the document is written anew from its content. Lines end as
+// the document's do.
 func (d Document) Patch(operations []patch.Operation) (out []byte, kept bool, err error) {
+	if n := bytes.Count(d.Body, []byte("\n")); n > 0 && n == bytes.Count(d.Body, []byte("\r\n")) {
+		head, tail := d.Head, d.Tail
+		d.Head, d.Body, d.Tail = nil, bytes.ReplaceAll(d.Body, []byte("\r\n"), []byte("\n")), nil
+		out, kept, err = d.patch(operations)
+		return bytes.Join([][]byte{head, bytes.ReplaceAll(out, []byte("\n"), []byte("\r\n")), tail}, nil), kept, err
+	}
+	return d.patch(operations)
+}
+
+func (d Document) patch(operations []patch.Operation) (out []byte, kept bool, err error) {
 	before, err := d.JSON()
 	if err != nil {
 		return nil, false, err

@@ -2,7 +2,7 @@ package manifest
 
 import (
 	"bytes"
-	"fmt"
+	"encoding/json"
 
 	"sigs.k8s.io/yaml"
 )
@@ -27,7 +27,7 @@ func Split(stream []byte) []Document {
 	start, line, first := 0, 1, 1
 	cut := func(end int) {
 		if end > start {
-			documents = append(documents, newDocument(stream[start:end:end], first))
+			documents = append(documents, jsonValues(newDocument(stream[start:end:end], first))...)
 		}
 		start, first = end, line
 	}
@@ -79,6 +79,30 @@ func newDocument(text []byte, line int) Document {
 	return d
 }
 
+// jsonValues are the documents of one that is JSON values one behind the other, as kubectl
+// reads them.
+func jsonValues(d Document) []Document {
+	var all []Document
+	for bytes.HasPrefix(d.Body, []byte("{")) {
+		decoder := json.NewDecoder(bytes.NewReader(d.Body))
+		var value json.RawMessage
+		if decoder.Decode(&value) != nil {
+			break // YAML, or nothing at all: that is found where it is read
+		}
+		rest := d.Body[decoder.InputOffset():]
+		next := bytes.TrimLeft(rest, " \t\r\n")
+		if !bytes.HasPrefix(next, []byte("{")) {
+			break
+		}
+		between := rest[:len(rest)-len(next)]
+		tail := between[min(len(between), lineEnd(between, 0)):]
+		end := len(d.Body) - len(next) - len(tail)
+		all = append(all, Document{Line: d.Line, Head: d.Head, Body: d.Body[:end:end], Tail: tail[:len(tail):len(tail)]})
+		d = Document{Line: d.Line + bytes.Count(d.Body[:len(d.Body)-len(next)], []byte("\n")), Body: next, Tail: d.Tail}
+	}
+	return append(all, d)
+}
+
 func lineEnd(text []byte, at int) int {
 	if i := bytes.IndexByte(text[at:], '\n'); i >= 0 {
 		return at + i + 1
@@ -122,11 +146,14 @@ func (d Document) Bytes() []byte {
 	return bytes.Join([][]byte{d.Head, d.Body, d.Tail}, nil)
 }
 
-// JSON is the content as kubectl reads it.
+// JSON is the content as an API server reads it: a repeated key is an error.
 func (d Document) JSON() ([]byte, error) {
+	if _, err := d.Tree(); err != nil {
+		return nil, err
+	}
 	text, err := yaml.YAMLToJSONStrict(d.Body)
 	if err != nil {
-		return nil, fmt.Errorf("in the document at line %d: %w", d.Line, err)
+		return nil, d.noYAML(err)
 	}
 	return text, nil
 }
