@@ -1,12 +1,18 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
+
+	yamlv3 "go.yaml.in/yaml/v3"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
+	"github.com/bucket-access/bucket-access-webhook/pkg/manifest"
 	"github.com/bucket-access/bucket-access-webhook/pkg/patch"
 )
 
@@ -33,11 +39,19 @@ func (o *object) String() string {
 	if name == "" {
 		name = o.Metadata.GenerateName + "*"
 	}
-	return o.Kind + "/" + name
+	return oneLine(o.Kind + "/" + name)
 }
 
-// objectsOf lists the objects of a document: itself, or a List's items.
+// objectsOf lists the objects of a document: itself, or a List's items. Those of a typed
+// list (PodList) need not say their kind, as kubectl has it.
 func objectsOf(document []byte, at patch.Pointer) ([]*object, error) {
+	return listed(document, at, typed{})
+}
+
+// typed is the kind of an object.
+type typed struct{ version, kind string }
+
+func listed(document []byte, at patch.Pointer, inherited typed) ([]*object, error) {
 	var list struct {
 		object
 
@@ -49,6 +63,7 @@ func objectsOf(document []byte, at patch.Pointer) ([]*object, error) {
 	if err := json.Unmarshal(document, &list); err != nil {
 		return nil, fmt.Errorf("is no Kubernetes object: %w", err)
 	}
+	list.APIVersion, list.Kind = cmp.Or(list.APIVersion, inherited.version), cmp.Or(list.Kind, inherited.kind)
 	if !strings.HasSuffix(list.Kind, "List") || list.Items == nil {
 		o := list.object
 		o.text, o.at = document, at
@@ -56,7 +71,7 @@ func objectsOf(document []byte, at patch.Pointer) ([]*object, error) {
 	}
 	var all []*object
 	for i, item := range list.Items {
-		found, err := objectsOf(item, at.Child("items").Index(i))
+		found, err := listed(item, at.Child("items").Index(i), typed{list.APIVersion, strings.TrimSuffix(list.Kind, "List")})
 		if err != nil {
 			return nil, err
 		}
@@ -81,13 +96,46 @@ type question struct {
 	misplaced bool          // the label is on a workload's own metadata, and not on its template's
 }
 
+// judgedKind says whether objects of a kind matter for what is said of Pods.
+func judgedKind(version, kind string) bool {
+	group, _, grouped := strings.Cut(version, "/")
+	if !grouped {
+		group = ""
+	}
+	switch key := group + "/" + kind; key {
+	case "/Pod", "/ServiceAccount", "/Namespace":
+		return true
+	default:
+		return templates[key] != nil || strings.HasSuffix(kind, "List")
+	}
+}
+
+// foreign says whether a document is of no kind that is looked for: it goes through as it
+// is, even where it holds what no API server takes.
+func foreign(root *yamlv3.Node, looked func(version, kind string) bool) bool {
+	said := func(key string) []*yamlv3.Node {
+		if values := manifest.Values(root, key); len(values) > 0 {
+			return values
+		}
+		return []*yamlv3.Node{{Tag: "!!str"}}
+	}
+	for _, kind := range said("kind") {
+		for _, version := range said("apiVersion") {
+			if kind.ShortTag() != "!!str" || version.ShortTag() != "!!str" || looked(version.Value, kind.Value) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // question is nil for what the webhook is never asked about.
-func (o *object) question(namespace string) (*question, error) {
+func (o *object) question() (*question, error) {
 	group, _, grouped := strings.Cut(o.APIVersion, "/")
 	if !grouped {
 		group = ""
 	}
-	q := &question{Request: admission.Request{Entry: admission.Pods, Namespace: namespace, Name: o.Metadata.Name, Object: o.text}, at: o.at}
+	q := &question{Request: admission.Request{Entry: admission.Pods, Name: o.Metadata.Name, Object: o.text}, at: o.at}
 	switch kind := group + "/" + o.Kind; {
 	case kind == "/Pod":
 		return q, nil
@@ -139,4 +187,37 @@ func (q *question) pod(owner *object) error {
 		q.Object, err = json.Marshal(fields)
 	}
 	return err
+}
+
+// placed is an error at a place inside a document.
+type placed struct {
+	at  patch.Pointer
+	err error
+}
+
+func (p *placed) Error() string { return p.err.Error() }
+
+// asReview is how the webhook speaks of an object: as a part of the request that it came in.
+var asReview = regexp.MustCompile(`^malformed AdmissionReview: (?:at "/request/object([^"]*)": )?`)
+
+// placed is what the webhook can't read of an object, in the words of its manifest.
+func (q *question) placed(o *object, err error) error {
+	said := err.Error()
+	found := asReview.FindStringSubmatch(said)
+	if found == nil {
+		return fmt.Errorf("%s: %w", o, err)
+	}
+	path := ""
+	for _, token := range strings.Split(string(q.at[len(o.at):])+found[1], "/")[1:] {
+		switch _, err := strconv.Atoi(token); {
+		case err == nil:
+			path += "[" + token + "]"
+		default:
+			path += "." + strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
+		}
+	}
+	if path != "" {
+		path = strings.TrimPrefix(path, ".") + ": "
+	}
+	return &placed{q.at + patch.Pointer(found[1]), fmt.Errorf("%s: %s%s", o, path, said[len(found[0]):])}
 }

@@ -36,8 +36,24 @@ func (f *policyFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.namespace, flagOwn, defaultSystem, "namespace of the webhook, where --from-cluster finds policies")
 }
 
-// load reads the policies.
+// live says whether the policies are a cluster's.
+func (f *policyFlags) live() bool { return f.fromCluster && len(f.files) == 0 }
+
+// load reads the policies, and says which data keys define none.
 func (f *policyFlags) load(ctx context.Context, e *environment) (*policy.Snapshot, error) {
+	policies, err := f.snapshot(ctx, e)
+	for _, problem := range policies.Problems() {
+		source := problem.Source.Name
+		if f.live() {
+			source = "ConfigMap " + problem.Source.Namespace + "/" + source
+		}
+		fmt.Fprintf(e.ErrOut, "%s%s\n", e.terminal(e.ErrOut).mark(warn), oneLine(fmt.Sprintf(
+			"%s: data key %q defines no policy: %v", source, problem.Key, problem.Errors.ToAggregate())))
+	}
+	return policies, err
+}
+
+func (f *policyFlags) snapshot(ctx context.Context, e *environment) (*policy.Snapshot, error) {
 	switch {
 	case len(f.files) > 0:
 		return f.read(e)
@@ -90,12 +106,16 @@ func unique(snapshot *policy.Snapshot) error {
 
 // configMapsOf are the policies of one document; a bare one as if it stood in a ConfigMap.
 func configMapsOf(file string, document manifest.Document) ([]policy.ConfigMap, error) {
-	if document.Empty() {
+	tree, err := document.Tree()
+	if err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", file, document.Line, err)
+	}
+	if tree == nil || foreign(tree, policyKind) {
 		return nil, nil
 	}
 	text, err := document.JSON()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, fmt.Errorf("%s:%d: %w", file, document.Line, err)
 	}
 	if isBarePolicy(text) {
 		return []policy.ConfigMap{{Name: file, Data: map[string]string{bareKey(file): string(document.Body)}}}, nil
@@ -116,6 +136,11 @@ func configMapsOf(file string, document manifest.Document) ([]policy.ConfigMap, 
 		configMaps = append(configMaps, configMap)
 	}
 	return configMaps, nil
+}
+
+// policyKind says whether objects of a kind are policies, or may hold some.
+func policyKind(version, kind string) bool {
+	return kind == v1alpha1.Kind || strings.HasPrefix(version, v1alpha1.Group+"/") || kind == "ConfigMap" || strings.HasSuffix(kind, "List")
 }
 
 // configMap is the object as policies are built from it.

@@ -3,10 +3,14 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
@@ -24,10 +28,12 @@ type renderOptions struct {
 	excluded             []string
 	output               string
 	issuer, region       string
-	regionGiven          bool
 	eksAudience          string
 	image                string
+	imageKnown           bool // the webhook's own Deployment says it
 	cpu, memory, ceiling string
+	strictNamespace      bool
+	verdicts             string
 }
 
 const renderExamples = `  # what the webhook would make of a Pod
@@ -39,17 +45,23 @@ const renderExamples = `  # what the webhook would make of a Pod
   # against the cluster's policies, in a Namespace as it is labelled there
   kubectl bucket-access render -n shop -f deployment.yaml --from-cluster -o patch`
 
+const renderLong = `render does to manifests what the webhook would do, by the same code: to Pods, to ServiceAccounts, and to the Pod templates of ` +
+	`Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs. Everything else goes through as it is, byte for byte. ` +
+	`The verdicts go to stderr.
+
+Without --from-cluster no cluster is asked. With it the policies, the labels of Namespaces and ServiceAccounts, the token issuer, the namespaces ` +
+	`that the webhook leaves alone and the flags of its Deployment are read; what could not be read is said, and flags that are given count first.
+
+Exit code 1: something would be refused. Exit code 2: something could not be judged.`
+
 func newRender(e *environment) *cobra.Command {
 	o := &renderOptions{}
 	command := &cobra.Command{
 		Use: "render -f FILE", Short: "Show what the webhook would do to Pods, workloads and ServiceAccounts", Args: cobra.NoArgs,
-		Long: "render does to manifests what the webhook would do, by the same code: to Pods, to ServiceAccounts, and to the Pod templates of\n" +
-			"Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs. Everything else goes through as it is, byte for byte.\n" +
-			"The verdicts go to stderr. Exit code 1: something would be refused. Without --from-cluster no cluster is asked.",
+		Long:    renderLong,
 		Example: renderExamples,
 		RunE: func(command *cobra.Command, _ []string) error {
-			o.regionGiven = command.Flags().Changed("cluster-region")
-			return o.run(command.Context(), e)
+			return o.run(command.Context(), e, command.Flags())
 		},
 	}
 	f := command.Flags()
@@ -59,6 +71,8 @@ func newRender(e *environment) *cobra.Command {
 	f.StringSliceVar(&o.accounts, "service-account", nil, "file of ServiceAccounts (and Namespaces) that the Pods meet, besides those of --filename")
 	f.StringSliceVar(&o.excluded, "exclude-namespaces", []string{"kube-system", "kube-node-lease"}, "namespaces that the webhook leaves alone, besides its own")
 	f.StringVarP(&o.output, "output", "o", outputYAML, "yaml, json, patch (RFC 6902 and the verdicts) or diff")
+	f.StringVar(&o.verdicts, "verdicts", "", "file that the verdicts are written to, too: Helm keeps a post-renderer's stderr to itself")
+	f.BoolVar(&o.strictNamespace, "require-namespace", false, "fail where neither the manifest nor --namespace says the namespace, instead of assuming one")
 	f.StringVar(&o.issuer, "issuer", "", "the cluster's token issuer; without one no policy is judged by it")
 	f.StringVar(&o.region, "cluster-region", "", "as the webhook's flag; empty is the region inside an EKS token issuer")
 	f.StringVar(&o.eksAudience, "eks-audience", v1alpha1.DefaultAudience, "as the webhook's flag")
@@ -70,52 +84,80 @@ func newRender(e *environment) *cobra.Command {
 	return command
 }
 
-func (o *renderOptions) run(ctx context.Context, e *environment) error {
+func (o *renderOptions) run(ctx context.Context, e *environment, flags *pflag.FlagSet) error {
 	switch {
 	case len(o.files) == 0:
 		return required("filename", "-f pod.yaml")
 	case !slices.Contains(renderOutputs, o.output):
 		return fmt.Errorf("--output is %q; it must be one of %v", o.output, renderOutputs)
 	}
-	service, around, err := o.service(ctx, e)
+	done, err := o.render(ctx, e, flags)
+	if err == nil {
+		err = e.write(done, o.output)
+	}
+	said := e.verdicts(done, e.terminal(e.ErrOut))
+	if _, failed := io.WriteString(e.ErrOut, said); failed != nil {
+		return failed
+	}
+	if o.verdicts != "" {
+		text := e.verdicts(done, terminal{})
+		if err != nil {
+			text += fmt.Sprintln("error:", printable(err.Error()))
+		}
+		if failed := os.WriteFile(o.verdicts, []byte(text), 0o600); failed != nil {
+			return fmt.Errorf("--verdicts: %w", errors.Join(failed, err))
+		}
+	}
 	if err != nil {
 		return err
+	}
+	return verdictOf(done)
+}
+
+// verdictOf is the exit code: what could not be judged weighs more than what is refused.
+func verdictOf(done []renderedFile) error {
+	var err error
+	for _, file := range done {
+		for _, document := range file.documents {
+			if len(document.faults) > 0 {
+				return errUnread
+			}
+			for _, result := range document.results {
+				if result.Kind == decide.Deny {
+					err = errFindings
+				}
+			}
+		}
+	}
+	return err
+}
+
+// render judges all files.
+func (o *renderOptions) render(ctx context.Context, e *environment, flags *pflag.FlagSet) ([]renderedFile, error) {
+	service, around, err := o.service(ctx, e, flags)
+	if err != nil {
+		return nil, err
 	}
 	files, err := e.readFiles(o.files)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := o.describe(ctx, e, service, around, files); err != nil {
-		return err
+		return nil, err
 	}
-	denied := false
 	var done []renderedFile
 	for _, file := range files {
 		one := renderedFile{file: file}
 		for _, document := range file.documents {
-			r, err := o.document(ctx, e, service, document)
-			if err != nil {
-				return fmt.Errorf("%s:%d: %w", file.name, document.Line, err)
-			}
-			for _, result := range r.results {
-				denied = denied || result.Kind == decide.Deny
-			}
-			one.documents = append(one.documents, r)
+			one.documents = append(one.documents, o.document(ctx, e, service, document))
 		}
 		done = append(done, one)
 	}
-	if err := e.write(done, o.output); err != nil {
-		return err
-	}
-	e.verdicts(done)
-	if denied {
-		return errFindings
-	}
-	return nil
+	return done, nil
 }
 
 // service is the webhook's own, over policies and surroundings that are given.
-func (o *renderOptions) service(ctx context.Context, e *environment) (*admission.Service, *surroundings, error) {
+func (o *renderOptions) service(ctx context.Context, e *environment, flags *pflag.FlagSet) (*admission.Service, *surroundings, error) {
 	policies, err := o.policies.load(ctx, e)
 	if err != nil {
 		return nil, nil, err
@@ -125,11 +167,14 @@ func (o *renderOptions) service(ctx context.Context, e *environment) (*admission
 		accounts: map[string]inject.ServiceAccountView{}, namespaces: map[string]decide.Label{}, label: labelOf(o.labels), labelled: len(o.labels) > 0,
 	}
 	if o.policies.fromCluster {
-		if err := around.ask(ctx, e); err != nil {
+		reader, err := around.ask(ctx, e)
+		if err != nil {
 			return nil, nil, err
 		}
+		o.settle(ctx, e, reader, flags)
+		around.facts.Region = o.region
 	}
-	if !o.regionGiven {
+	if !flags.Changed("cluster-region") {
 		around.facts.Region = iam.RegionOfIssuer(around.facts.Issuer) // as the webhook does
 	}
 	reader, err := o.reader()

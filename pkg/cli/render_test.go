@@ -187,7 +187,7 @@ func TestRenderOfWorkloads(t *testing.T) {
 			version, name, _ := strings.Cut(kind, " ")
 			text := "apiVersion: " + version + "\nkind: " + name + "\nmetadata: {name: api}\nspec: " + strings.ReplaceAll(spec, "POD", pod) + "\n"
 			policies := write(t, "orders.yaml", ordersPolicy)
-			code, stdout, stderr := plugin(t, text, "render", "-f", "-", "--policies", policies)
+			code, stdout, stderr := plugin(t, text, "render", "-n", "default", "-f", "-", "--policies", policies)
 			if code != exitFine || !strings.Contains(stderr, name+`/api in default: inject, Injected: policy "orders" by the label on the Pod`) {
 				t.Fatalf("exit code %d: %s", code, stderr)
 			}
@@ -281,13 +281,14 @@ func TestRenderSeesWhatStandsBeside(t *testing.T) {
 		"a ServiceAccount behind it":    {pod + "---\n" + account, `Pod/api in default: inject, Injected: policy "orders" by the label on the ServiceAccount`},
 		"a Namespace before it":         {namespace + "---\n" + pod, `by the label on the Namespace`},
 		"all in a List":                 {"apiVersion: v1\nkind: List\nitems:\n- " + strings.ReplaceAll(strings.TrimSuffix(account, "\n"), "\n", "\n  ") + "\n- " + strings.ReplaceAll(pod, "\n", "\n  "), `by the label on the ServiceAccount`},
-		"a Pod where nobody is asked":   {strings.Replace(pod+"---\n"+namespace, "name: api}", "name: api, namespace: kube-system, labels: {bucket-access.io/policy: nope}}", 1), ""},
+		"a Pod where nobody is asked":   {strings.Replace(pod+"---\n"+namespace, "name: api}", "name: api, namespace: kube-system, labels: {bucket-access.io/policy: nope}}", 1), "Pod/api in kube-system: left alone: the webhook does not look at namespace kube-system\n"},
+		"a Pod beside the webhook":      {strings.Replace(pod, "name: api}", "name: api, namespace: bucket-access-system}", 1), "left alone: the webhook does not look at namespace bucket-access-system\n"},
 		"an unknown policy":             {strings.Replace(pod, "name: api}", "name: api, labels: {bucket-access.io/policy: nope}}", 1), "deny, UnknownPolicy"},
 		"the ServiceAccount is changed": {account, `ServiceAccount/api-sa in default: inject`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, stdout, stderr := plugin(t, test.text, "render", "-f", "-", "--policies", policies)
-			if !strings.Contains(stderr, test.want) || test.want == "" && stderr+stdout != test.text {
+			_, stdout, stderr := plugin(t, test.text, "render", "-n", "default", "-f", "-", "--policies", policies)
+			if !strings.Contains(stderr, test.want) || strings.Contains(test.want, "left alone") && stdout != test.text {
 				t.Errorf("want %q:\n%s%s", test.want, stderr, stdout)
 			}
 			if strings.Contains(test.want, "ServiceAccount/") && !strings.Contains(stdout, "eks.amazonaws.com/role-arn") {
@@ -312,7 +313,7 @@ func TestRenderSaysWhatItCannotDo(t *testing.T) {
 		"an unknown output": {"", []string{"-f", "-", "-o", "xml"}, `--output is "xml"`},
 		"no YAML":           {"a: [\n", []string{"-f", "-", "--policies", policies}, "stdin:1: "},
 		"no template":       {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n", []string{"-f", "-", "--policies", policies}, "stdin:1: Deployment/x has no spec.template"},
-		"no Pod":            {"a: 1\n---\napiVersion: v1\nkind: Pod\nspec: 1\n", []string{"-f", "-", "--policies", policies}, "stdin:3: Pod/"},
+		"no Pod":            {"a: 1\n---\napiVersion: v1\nkind: Pod\nspec: 1\n", []string{"-f", "-", "--policies", policies}, "stdin:5: Pod/*: spec: want an object, found number"},
 		"stdin twice":       {"", []string{"-f", "-", "-f", "-", "--policies", policies}, "can be read only once"},
 		"an empty folder":   {"", []string{"-f", t.TempDir(), "--policies", policies}, "holds no file"},
 		"a wrong quantity":  {"", []string{"-f", "-", "--policies", policies, "--reader-memory-limit", "much"}, `--reader-memory-limit is "much"`},
@@ -331,7 +332,7 @@ func TestVerdicts(t *testing.T) {
 	input := strings.NewReplacer("NAME", "granted", "SA", "api-sa").Replace(pod) + strings.NewReplacer("NAME", "refused", "SA", "other").Replace(pod) +
 		strings.NewReplacer("NAME", "left-alone", "SA", "api-sa", "orders", "none").Replace(pod)
 	for name, width := range map[string]int{"render.pipe.txt": 0, "render.terminal.txt": 80} {
-		said, code := show(t, width, input, "render", "-f", "-", "--policies", write(t, "orders.yaml", ordersPolicy), "-o", "diff")
+		said, code := show(t, width, input, "render", "-n", "default", "-f", "-", "--policies", write(t, "orders.yaml", ordersPolicy), "-o", "diff")
 		if code != exitFindings {
 			t.Errorf("exit code %d", code)
 		}

@@ -70,9 +70,9 @@ func (e *environment) yaml(f renderedFile) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", f.name, document.Line, err)
 		}
-		if !kept && document.Body[0] != '{' {
+		if !kept && !json.Valid(document.Body) { // JSON has no comments to lose
 			fmt.Fprintf(e.ErrOut, "%s%s:%d: the document is written anew, without comments and order: "+
-				"anchors and aliases stand in the way of changing it where it is\n", e.terminal(e.ErrOut).mark(warn), f.name, document.Line)
+				"anchors, aliases or the braces around it stand in the way of changing it where it is\n", e.terminal(e.ErrOut).mark(warn), oneLine(f.name), document.Line)
 		}
 		out = append(out, text...)
 	}
@@ -94,10 +94,17 @@ func joined(stream, next []byte) []byte {
 }
 
 func (e *environment) writeJSON(files []renderedFile) error {
-	var items []json.RawMessage
+	items := []json.RawMessage{}
 	for _, file := range files {
-		for _, document := range file.documents {
-			if !document.Empty() {
+		for i, document := range file.documents {
+			if document.after == nil && len(document.faults) == 0 && !document.Empty() {
+				text, err := document.JSON() // of no kind that is looked at
+				if err != nil {
+					file.documents[i].faults = append(document.faults, fault{document.Line, fmt.Errorf("can't be written as JSON: %w", err)})
+				}
+				document.after = text
+			}
+			if document.after != nil {
 				items = append(items, document.after)
 			}
 		}
@@ -126,6 +133,7 @@ type verdict struct {
 	Reason    decide.Reason   `json:"reason"`
 	Policy    string          `json:"policy,omitempty"`
 	Source    decide.Source   `json:"source,omitempty"`
+	Assumed   bool            `json:"namespaceAssumed,omitempty"`
 	Message   string          `json:"message,omitempty"`
 	Warnings  []string        `json:"warnings,omitempty"`
 	Patch     json.RawMessage `json:"patch"`
@@ -138,7 +146,7 @@ func (e *environment) writePatches(files []renderedFile) error {
 			for _, r := range document.results {
 				all = append(all, verdict{
 					Kind: r.object.Kind, Namespace: r.namespace, Name: r.object.Metadata.Name, Verdict: r.Kind, Reason: r.Reason,
-					Policy: r.PolicyName, Source: r.Source, Message: r.Message, Warnings: r.Warnings, Patch: patch.Append(nil, r.operations),
+					Policy: r.PolicyName, Source: r.Source, Assumed: r.assumed, Message: r.Message, Warnings: r.Warnings, Patch: patch.Append(nil, r.operations),
 				})
 			}
 		}
@@ -176,25 +184,45 @@ var sources = map[decide.Source]string{
 	decide.FromPod: "the Pod", decide.FromServiceAccount: "the ServiceAccount", decide.FromNamespace: "the Namespace",
 }
 
-// verdicts says on stderr what the webhook would answer for each object.
-func (e *environment) verdicts(files []renderedFile) {
-	t := e.terminal(e.ErrOut)
+// verdicts are what the webhook would answer for each object, and what could not be
+// judged.
+func (e *environment) verdicts(files []renderedFile, t terminal) string {
+	var b strings.Builder
 	for _, file := range files {
 		for _, document := range file.documents {
 			for _, r := range document.results {
-				tone := map[decide.Kind]tone{decide.Inject: good, decide.Deny: bad, decide.Skip: plain}[r.Kind]
-				head := fmt.Sprintf("%s in %s: %s, %s", r.object, r.namespace, r.Kind, r.Reason)
-				if r.Kind == decide.Inject {
-					head += fmt.Sprintf(": policy %q by the label on %s", r.PolicyName, sources[r.Source])
-				}
-				fmt.Fprint(e.ErrOut, t.mark(tone), head, "\n")
-				if r.Kind == decide.Deny {
-					fmt.Fprint(e.ErrOut, t.indented(r.Message, 2))
-				}
-				for _, warning := range r.Warnings {
-					fmt.Fprint(e.ErrOut, t.indented(t.mark(warn)+warning, 2))
-				}
+				r.say(&b, t)
 			}
 		}
+	}
+	for _, file := range files {
+		for _, document := range file.documents {
+			for _, fault := range document.faults {
+				b.WriteString(t.indented(t.mark(bad)+printable(fmt.Sprintf("%s:%d: %v", file.name, fault.line, fault.err)), 0))
+			}
+		}
+	}
+	return b.String()
+}
+
+func (r *result) say(b *strings.Builder, t terminal) {
+	tone := map[decide.Kind]tone{decide.Inject: good, decide.Deny: bad, decide.Skip: plain}[r.Kind]
+	where := r.namespace
+	if r.assumed {
+		where += " (no namespace is given)"
+	}
+	head := fmt.Sprintf("%s in %s: %s, %s", r.object, where, r.Kind, r.Reason)
+	switch {
+	case r.excluded:
+		head = fmt.Sprintf("%s in %s: %s", r.object, where, r.Message)
+	case r.Kind == decide.Inject:
+		head += fmt.Sprintf(": policy %q by the label on %s", r.PolicyName, sources[r.Source])
+	}
+	b.WriteString(t.mark(tone) + oneLine(head) + "\n")
+	if r.Kind == decide.Deny {
+		b.WriteString(t.indented(oneLine(r.Message), 2))
+	}
+	for _, warning := range r.Warnings {
+		b.WriteString(t.indented(t.mark(warn)+oneLine(warning), 2))
 	}
 }

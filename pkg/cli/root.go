@@ -22,6 +22,9 @@ const (
 // errFindings ends a command that has said what is wrong.
 var errFindings = errors.New("findings")
 
+// errUnread ends a command that has said what it could not read.
+var errUnread = errors.New("unread")
+
 // environment is what every command is given.
 type environment struct {
 	genericiooptions.IOStreams
@@ -50,8 +53,10 @@ func (e *environment) run(ctx context.Context, args []string) int {
 		return exitFine
 	case errors.Is(err, errFindings):
 		return exitFindings
+	case errors.Is(err, errUnread):
+		return exitUsage
 	}
-	fmt.Fprintln(e.ErrOut, "error:", strings.TrimPrefix(err.Error(), "error: "))
+	fmt.Fprintln(e.ErrOut, "error:", printable(strings.TrimPrefix(err.Error(), "error: ")))
 	return exitUsage
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
@@ -79,19 +80,19 @@ func (s *surroundings) add(o *object, namespace string) {
 }
 
 // ask is a cluster behind the manifests.
-func (s *surroundings) ask(ctx context.Context, e *environment) error {
+func (s *surroundings) ask(ctx context.Context, e *environment) (client.Reader, error) {
 	reader, clients, err := e.cluster()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	const perSecond = 100
 	s.behind = watch.NewCluster(reader, reader, perSecond, metrics.New(prometheus.NewRegistry()), decide.Cluster{})
 	if s.facts.Issuer == "" {
 		if s.facts.Issuer, err = watch.ReadIssuer(ctx, clients.CoreV1().RESTClient()); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return reader, nil
 }
 
 // snapshot is a source of policies that never change.

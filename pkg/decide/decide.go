@@ -111,6 +111,9 @@ func unlisted(source Source, namespace, serviceAccount string) func(*policy.Poli
 	}
 }
 
+// ErrorsInEvents ends the sentence on an invalid policy: in a cluster there are Events.
+const ErrorsInEvents = "the platform team finds the errors in the Events of its ConfigMap"
+
 // judge finds the policy and checks that the subject may use it.
 func judge(verdict Verdict, policies Policies, cluster Cluster, unlisted func(*policy.Policy) string) Verdict {
 	name := verdict.PolicyName
@@ -122,7 +125,7 @@ func judge(verdict Verdict, policies Policies, cluster Cluster, unlisted func(*p
 	}
 	if entry.Policy == nil {
 		return verdict.Refuse(ReasonInvalidPolicy, fmt.Sprintf(
-			"policy %q is invalid and no earlier valid version of it is known; the platform team finds the errors in the Events of its ConfigMap", name))
+			"policy %q is invalid and no earlier valid version of it is known; %s", name, ErrorsInEvents))
 	}
 	found := entry.Policy
 	if why := unlisted(found); why != "" {

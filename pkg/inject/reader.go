@@ -69,6 +69,9 @@ func recordedReader(pod *PodView, record *ReaderRecord) int {
 	return slices.IndexFunc(pod.InitContainers, func(c Container) bool { return c.Name == record.Name })
 }
 
+// NoReaderImage is why a reader is not added where the webhook was not given an image.
+const NoReaderImage = "the webhook runs without --reader-image"
+
 // wantedReader is the container that should be there; nil when none should.
 func (p *planner) wantedReader() ([]byte, *ReaderRecord) {
 	asked, where := p.policy.Reader.Inject, "the policy"
@@ -85,7 +88,7 @@ func (p *planner) wantedReader() ([]byte, *ReaderRecord) {
 	why := ""
 	switch {
 	case p.settings.Image == "":
-		why = "the webhook runs without --reader-image"
+		why = NoReaderImage
 	case p.pod.Windows():
 		why = "it runs on Linux only"
 	case p.pod.HostNetwork:

@@ -37,6 +37,24 @@ func apply(root *yamlv3.Node, operation patch.Operation) error {
 	return add(at, last, value)
 }
 
+// LineAt is the line of what a pointer names, or of the nearest that holds it.
+func LineAt(root *yamlv3.Node, pointer patch.Pointer) int {
+	at, line := Resolve(root), root.Line
+	for _, token := range strings.Split(string(pointer), "/")[1:] {
+		name := unescaper.Replace(token)
+		next := child(at, name)
+		if next == nil {
+			break
+		}
+		line = next.Line
+		if i := keyIndex(at, name); at.Kind == yamlv3.MappingNode && i >= 0 {
+			line = at.Content[i].Line
+		}
+		at = Resolve(next)
+	}
+	return line
+}
+
 func child(at *yamlv3.Node, token string) *yamlv3.Node {
 	switch at.Kind {
 	case yamlv3.MappingNode:
