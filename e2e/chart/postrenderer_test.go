@@ -61,6 +61,24 @@ func TestPostRenderer(t *testing.T) {
 			t.Errorf("lacks %s:\n%s", want, out)
 		}
 	}
+	verdicts := filepath.Join(dir, "verdicts.txt")
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--namespace=elsewhere"}, "Deployment/api in elsewhere: deny, SubjectNotListed"},
+		{nil, "Deployment/api: nothing says its namespace: write metadata.namespace, or give --namespace"}, // Helm tells its own to nobody
+	} {
+		args := []string{"template", "shop", filepath.Join(dir, "chart"), "--namespace", "elsewhere", "--post-renderer", "bucket-access"}
+		for _, arg := range append(test.args, "--policies="+policies, "--verdicts="+verdicts) {
+			args = append(args, "--post-renderer-args", arg)
+		}
+		out, err := helm(args...)
+		said, _ := os.ReadFile(verdicts)
+		if err == nil || !strings.Contains(string(said), test.want) {
+			t.Errorf("%v: %s, and the verdicts are %s", err, out, said)
+		}
+	}
 	if out, err := render("elsewhere"); err == nil || !strings.Contains(out, `plugin "bucket-access" exited with error`) {
 		t.Errorf("a Deployment whose Pods are refused goes through: %v: %s", err, out)
 	}

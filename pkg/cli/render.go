@@ -54,8 +54,9 @@ Without --from-cluster no cluster is asked. With it the policies, the labels of 
 
 Exit code 1: something would be refused. Exit code 2: something could not be judged.`
 
-func newRender(e *environment) *cobra.Command {
-	o := &renderOptions{}
+func newRender(e *environment) *cobra.Command { return (&renderOptions{}).command(e) }
+
+func (o *renderOptions) command(e *environment) *cobra.Command {
 	command := &cobra.Command{
 		Use: "render -f FILE", Short: "Show what the webhook would do to Pods, workloads and ServiceAccounts", Args: cobra.NoArgs,
 		Long:    renderLong,
