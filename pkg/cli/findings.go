@@ -46,6 +46,7 @@ func (e *environment) list(findings []finding, output string) error {
 	}
 	t := e.terminal(e.Out)
 	for _, f := range findings {
+		f.File, f.Object, f.Path, f.Message = oneLine(f.File), oneLine(f.Object), oneLine(f.Path), printable(f.Message)
 		tone := bad
 		if f.Severity == severityWarning {
 			tone = warn

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -43,7 +42,7 @@ func newValidate(e *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v := &validation{owners: map[string]string{}, roles: map[iam.RoleARN]string{}}
+			v := newValidation()
 			for _, file := range read {
 				from := len(v.findings)
 				for _, document := range file.documents {
@@ -51,7 +50,7 @@ func newValidate(e *environment) *cobra.Command {
 				}
 				slices.SortStableFunc(v.findings[from:], func(a, b finding) int { return a.Line - b.Line })
 			}
-			return v.report(e, output)
+			return v.report(e, files, output)
 		},
 	}
 	command.Flags().StringSliceVarP(&files, "filename", "f", nil, "file or directory of policies; - is the standard input")
@@ -68,9 +67,14 @@ type validation struct {
 	roles    map[iam.RoleARN]string // of a role: the first policy that has it
 }
 
-func (v *validation) report(e *environment, output string) error {
+func newValidation() *validation {
+	return &validation{owners: map[string]string{}, roles: map[iam.RoleARN]string{}}
+}
+
+func (v *validation) report(e *environment, files []string, output string) error {
 	if v.policies == 0 && len(v.findings) == 0 {
-		return fmt.Errorf("no policy: want ConfigMaps with the label %s: %q, or documents of kind %s", v1alpha1.LabelPolicies, v1alpha1.PoliciesTrue, v1alpha1.Kind)
+		return fmt.Errorf("%s: no policy: want ConfigMaps with the label %s: %q, or documents of kind %s",
+			strings.Join(files, ", "), v1alpha1.LabelPolicies, v1alpha1.PoliciesTrue, v1alpha1.Kind)
 	}
 	if err := e.list(v.findings, output); err != nil {
 		return err
@@ -101,33 +105,36 @@ func (v *validation) add(f finding) { v.findings = append(v.findings, f) }
 
 // document looks for policies in one document.
 func (v *validation) document(file string, d manifest.Document) {
-	if d.Empty() {
-		return
-	}
-	var tree yamlv3.Node
-	// The body stands in the tree at the lines that it has in the file.
-	if err := yamlv3.Unmarshal([]byte(strings.Repeat("\n", d.Line-1)+string(d.Body)), &tree); err != nil || len(tree.Content) != 1 {
+	tree, err := d.Tree()
+	switch {
+	case err != nil:
 		line := d.Line
-		if err == nil {
-			err = errors.New("the document is empty")
-		} else if found := lineOf(err.Error()); found > 0 {
+		if found := lineOf(err.Error()); found > 0 {
 			line = found
 		}
-		v.add(finding{File: file, Line: line, Severity: severityError, Message: fmt.Sprintf("is no YAML: %v", err)})
-		return
+		v.add(finding{File: file, Line: line, Severity: severityError, Message: err.Error()})
+	case tree != nil && barePolicy(tree):
+		v.policy(file, file, bareKey(file), string(d.Body), d.Line, func(int) int { return 0 })
+	case tree != nil:
+		v.node(file, tree)
 	}
-	v.node(file, d, tree.Content[0])
 }
 
-func (v *validation) node(file string, d manifest.Document, root *yamlv3.Node) {
+func barePolicy(node *yamlv3.Node) bool {
+	return value(node, "kind") == v1alpha1.Kind || strings.HasPrefix(value(node, "apiVersion"), v1alpha1.Group+"/")
+}
+
+// node looks for policies in an object.
+func (v *validation) node(file string, root *yamlv3.Node) {
 	kind, version := value(root, "kind"), value(root, "apiVersion")
 	switch {
-	case kind == v1alpha1.Kind || strings.HasPrefix(version, v1alpha1.Group+"/"):
-		v.policy(file, file, bareKey(file), string(d.Body), d.Line, func(int) int { return 0 })
+	case barePolicy(root):
+		v.add(finding{File: file, Line: root.Line, Object: kind + "/" + value(get(root, "metadata"), "name"), Severity: severityError, Message: "a policy in a List has no " +
+			"name: it is named like its file or its data key; put it into a document of its own, or into a ConfigMap"})
 	case kind == "List" || kind == "ConfigMapList":
 		if items := get(root, "items"); items != nil {
 			for _, item := range items.Content {
-				v.node(file, d, item)
+				v.node(file, manifest.Resolve(item))
 			}
 		}
 	case kind == "ConfigMap" && version == "v1":
@@ -141,7 +148,7 @@ func (v *validation) configMap(file string, root *yamlv3.Node) {
 	name := "ConfigMap/" + value(meta, "name")
 	labelled := value(get(meta, "labels"), v1alpha1.LabelPolicies) == v1alpha1.PoliciesTrue
 	if !labelled {
-		if data != nil && slices.ContainsFunc(data.Content, func(n *yamlv3.Node) bool { return strings.Contains(n.Value, "kind: "+v1alpha1.Kind) }) {
+		if slices.ContainsFunc(manifest.Pairs(data), func(p manifest.Pair) bool { return strings.Contains(p.Value.Value, "kind: "+v1alpha1.Kind) }) {
 			v.add(finding{File: file, Line: root.Line, Object: name, Path: "metadata.labels", Severity: severityWarning, Message: fmt.Sprintf(
 				"there are policies under data, but the webhook reads only ConfigMaps with the label %s: %q; set it", v1alpha1.LabelPolicies, v1alpha1.PoliciesTrue)})
 		}
@@ -150,13 +157,14 @@ func (v *validation) configMap(file string, root *yamlv3.Node) {
 	if binary := get(root, "binaryData"); binary != nil && len(binary.Content) > 0 {
 		v.add(finding{File: file, Line: binary.Line, Object: name, Path: "binaryData", Severity: severityError, Message: "policies are text; write them under data"})
 	}
-	if data == nil || len(data.Content) == 0 {
+	pairs := manifest.Pairs(data)
+	if len(pairs) == 0 {
 		v.add(finding{File: file, Line: root.Line, Object: name, Path: "data", Severity: severityWarning,
 			Message: "defines no policy; its data keys would be the policies' names"})
 		return
 	}
-	for i := 0; i+1 < len(data.Content); i += 2 {
-		key, text := data.Content[i], data.Content[i+1]
+	for _, pair := range pairs {
+		key, text := pair.Key, pair.Value
 		if text.Kind != yamlv3.ScalarNode || text.ShortTag() != "!!str" {
 			v.add(finding{File: file, Line: text.Line, Object: name, Path: field.NewPath("data").Key(key.Value).String(), Severity: severityError,
 				Message: "must be text: write the policy as a block, behind a |"})
@@ -229,13 +237,8 @@ func lineOf(message string) int {
 
 // get is the value of a key, or nil.
 func get(node *yamlv3.Node, key string) *yamlv3.Node {
-	if node == nil || node.Kind != yamlv3.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		if node.Content[i].Value == key {
-			return node.Content[i+1]
-		}
+	if values := manifest.Values(node, key); len(values) > 0 {
+		return values[0]
 	}
 	return nil
 }

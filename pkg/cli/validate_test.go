@@ -13,6 +13,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/yaml"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/manifest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -173,7 +175,11 @@ func TestValidateReads(t *testing.T) {
 		"nothing in it":        {"kind: ConfigMap\napiVersion: v1\nmetadata: {labels: {bucket-access.io/policies: 'true'}}\n", exitFine, "warning: data: defines no policy"},
 		"binary data":          {"kind: ConfigMap\napiVersion: v1\nmetadata: {labels: {bucket-access.io/policies: 'true'}}\nbinaryData: {x: YQ==}\n", exitFindings, "stdin:4: error: binaryData"},
 		"no YAML":              {"a: 1\n---\na: 1\nb: [\n", exitFindings, "is no YAML"},
-		"something else":       {"kind: Pod\n", exitUsage, "no policy: want ConfigMaps"},
+		"something else":       {"kind: Pod\n", exitUsage, "error: -: no policy: want ConfigMaps"},
+		"an alias":             {"x: &l {bucket-access.io/policies: 'true'}\n" + strings.Replace(strings.Replace(one, "{bucket-access.io/policies: 'true'}", "*l", 1), "orders: |", "orders: &o |", 1) + "  two: *o\n", exitFine, "2 policies: 0 errors"},
+		"a merge":              {"x: &x {metadata: {labels: {bucket-access.io/policies: 'true'}}}\nkind: ConfigMap\napiVersion: v1\n<<: *x\ndata:\n  <<: {y: 'a: 1'}\n", exitFindings, "stdin:6: error: data[y].bucket: Required"},
+		"a policy in a List":   {"kind: List\nitems:\n- " + strings.ReplaceAll(strings.TrimPrefix(ordersPolicy, "\n"), "\n", "\n  "), exitFindings, "stdin:3: error: a policy in a List has no name"},
+		"a key to be obeyed":   {"kind: BucketAccessPolicy\n\"a\\e[2J\": 1\n", exitFindings, `data[stdin].a\x1b[2J: Forbidden: unknown key`},
 		"a repeated key":       {"# x\n" + strings.TrimPrefix(ordersPolicy, "\n") + "bucket: y\n", exitFindings, "first on line 4, again on line 11"},
 		"an unknown output":    {"", exitUsage, "--filename is required"},
 		"too long for a class": {strings.TrimPrefix(ordersPolicy, "\n") + "# " + strings.Repeat("x", 70000) + "\nprefix: a\n", exitFindings, "a policy has at most 65536"},
@@ -184,12 +190,32 @@ func TestValidateReads(t *testing.T) {
 				args = args[:1]
 			}
 			code, stdout, stderr := plugin(t, test.text, args...)
-			if code != test.code || !strings.Contains(stdout+stderr, test.want) {
+			if code != test.code || !strings.Contains(stdout+stderr, test.want) || name == "a policy in a List" && strings.Count(stdout, "error: ") != 1 {
 				t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 			}
 		})
 	}
 	if code, _, stderr := plugin(t, one, "validate", "-f", "-", "-o", "xml"); code != exitUsage || !strings.Contains(stderr, `--output is "xml"`) {
 		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// TestValidateIsLinear: ten times the documents take no hundred times the time. A thousand
+// documents far down in a file would otherwise each be read with all lines before them.
+func TestValidateIsLinear(t *testing.T) {
+	document := strings.TrimPrefix(ordersPolicy, "\n") + strings.Repeat("#\n", 1000) + "---\n"
+	text := []byte(strings.Repeat(document, 600))
+	allocated := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			v := newValidation()
+			for _, d := range manifest.Split(text) {
+				v.document("orders.yaml", d)
+			}
+		}
+	}).AllocedBytesPerOp()
+	// A parser's buffers and nodes are some dozens of kilobytes for each document.
+	if limit := int64(600 * 200_000); allocated > limit {
+		t.Errorf("%d bytes for 600 documents, want at most %d", allocated, limit)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"strconv"
 
@@ -78,36 +79,51 @@ func Resolve(node *yamlv3.Node) *yamlv3.Node {
 	return node
 }
 
-// Values are the values of a key of an object: more than one where it is repeated. What
-// the object does not say itself the objects that it merges (<<) may.
-func Values(object *yamlv3.Node, key string) []*yamlv3.Node {
-	return values(object, key, 0)
-}
+// Pair is a key of an object and its value.
+type Pair struct{ Key, Value *yamlv3.Node }
+
+// Pairs are what an object holds, a repeated key as often as it is there, and behind it
+// what it takes from the objects that it merges (<<), of which the first counts. Aliases
+// are resolved.
+func Pairs(object *yamlv3.Node) []Pair { return pairs(object, map[string]bool{}, 0) }
 
 // maxMerges bounds how deep merges are followed: an alias may stand inside its own anchor.
 const maxMerges = 20
 
-func values(object *yamlv3.Node, key string, depth int) []*yamlv3.Node {
+func pairs(object *yamlv3.Node, taken map[string]bool, depth int) []Pair {
 	object = Resolve(object)
 	if object == nil || object.Kind != yamlv3.MappingNode || depth > maxMerges {
 		return nil
 	}
-	var own, merged []*yamlv3.Node
+	var all []Pair
+	var merged []*yamlv3.Node
+	own := map[string]bool{}
 	for i := 0; i+1 < len(object.Content); i += 2 {
-		name, value := Resolve(object.Content[i]), Resolve(object.Content[i+1])
+		key, value := Resolve(object.Content[i]), Resolve(object.Content[i+1])
 		switch {
-		case name.Kind == yamlv3.ScalarNode && name.Value == key:
-			own = append(own, value)
-		case name.ShortTag() == "!!merge" && value.Kind == yamlv3.SequenceNode:
-			for _, one := range value.Content {
-				merged = append(merged, values(one, key, depth+1)...)
-			}
-		case name.ShortTag() == "!!merge":
-			merged = append(merged, values(value, key, depth+1)...)
+		case key.ShortTag() == "!!merge" && value.Kind == yamlv3.SequenceNode:
+			merged = append(merged, value.Content...)
+		case key.ShortTag() == "!!merge":
+			merged = append(merged, value)
+		case !taken[key.Value]:
+			own[key.Value] = true
+			all = append(all, Pair{key, value})
 		}
 	}
-	if len(own) > 0 {
-		return own
+	maps.Copy(taken, own)
+	for _, one := range merged {
+		all = append(all, pairs(one, taken, depth+1)...)
 	}
-	return merged[:min(len(merged), 1)] // of several the first counts
+	return all
+}
+
+// Values are the values of a key of an object: more than one where it is repeated.
+func Values(object *yamlv3.Node, key string) []*yamlv3.Node {
+	var all []*yamlv3.Node
+	for _, pair := range Pairs(object) {
+		if pair.Key.Value == key {
+			all = append(all, pair.Value)
+		}
+	}
+	return all
 }

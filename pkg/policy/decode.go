@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,14 +27,15 @@ type decoder struct {
 // setter reads one value of an object's field.
 type setter func(path *field.Path, node *yaml.Node)
 
-// decode reads exactly one strict document.
-func decode(text string, root *field.Path) (v1alpha1.BucketAccessPolicy, map[string]int, field.ErrorList) {
+// decode reads exactly one strict document, which begins at line first.
+func decode(text string, first int, root *field.Path) (v1alpha1.BucketAccessPolicy, map[string]int, field.ErrorList) {
 	d := &decoder{lines: map[string]int{}}
 	var doc v1alpha1.BucketAccessPolicy
 	node, err := oneDocument(text)
 	if err != nil {
-		return doc, d.lines, field.ErrorList{invalid(root, err.Error())}
+		return doc, d.lines, field.ErrorList{invalid(root, moveLines(err.Error(), first-1))}
 	}
+	moveNodes(node, first-1)
 	d.object(root, node, documentFields(d, &doc))
 	return doc, d.lines, d.errs
 }
@@ -88,6 +90,24 @@ func oneDocument(text string) (*yaml.Node, error) {
 		return nil, errors.New("is empty")
 	}
 	return document.Content[0], nil
+}
+
+// moveNodes has nodes stand lines further down.
+func moveNodes(node *yaml.Node, lines int) {
+	node.Line += lines
+	for _, part := range node.Content {
+		moveNodes(part, lines)
+	}
+}
+
+var saidLine = regexp.MustCompile(`\bline (\d+)`)
+
+// moveLines is a parser's message with its lines further down.
+func moveLines(message string, lines int) string {
+	return saidLine.ReplaceAllStringFunc(message, func(said string) string {
+		line, _ := strconv.Atoi(said[len("line "):]) // digits, as the pattern has it
+		return "line " + strconv.Itoa(line+lines)
+	})
 }
 
 func (d *decoder) fail(err *field.Error) { d.errs = append(d.errs, err) }

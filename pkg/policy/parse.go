@@ -69,7 +69,7 @@ func ParseAt(key, text string, first int) (*Policy, field.ErrorList, Lines) {
 	if len(text) > maxDocument {
 		return nil, field.ErrorList{invalid(root, fmt.Sprintf("has %d bytes; a policy has at most %d", len(text), maxDocument))}, nil
 	}
-	document, lines, errs := decode(strings.Repeat("\n", first-1)+text, root)
+	document, lines, errs := decode(text, first, root)
 	p, faults := validate(name, document, root, errs)
 	if len(faults) > 0 {
 		return nil, faults, lines
