@@ -209,10 +209,9 @@ func (q *question) placed(o *object, err error) error {
 	}
 	path := ""
 	for _, token := range strings.Split(string(q.at[len(o.at):])+found[1], "/")[1:] {
-		switch _, err := strconv.Atoi(token); {
-		case err == nil:
+		if _, err := strconv.Atoi(token); err == nil {
 			path += "[" + token + "]"
-		default:
+		} else {
 			path += "." + strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
 		}
 	}

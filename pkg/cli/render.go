@@ -58,7 +58,7 @@ func newRender(e *environment) *cobra.Command { return (&renderOptions{}).comman
 
 func (o *renderOptions) command(e *environment) *cobra.Command {
 	command := &cobra.Command{
-		Use: "render -f FILE", Short: "Show what the webhook would do to Pods, workloads and ServiceAccounts", Args: cobra.NoArgs,
+		Use: "render -f FILE", Short: "Show what the webhook would do to Pods and ServiceAccounts", Args: cobra.NoArgs,
 		Long:    renderLong,
 		Example: renderExamples,
 		RunE: func(command *cobra.Command, _ []string) error {

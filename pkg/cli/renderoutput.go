@@ -100,7 +100,7 @@ func (e *environment) writeJSON(files []renderedFile) error {
 			if document.after == nil && len(document.faults) == 0 && !document.Empty() {
 				text, err := document.JSON() // of no kind that is looked at
 				if err != nil {
-					file.documents[i].faults = append(document.faults, fault{document.Line, fmt.Errorf("can't be written as JSON: %w", err)})
+					file.documents[i].faults = []fault{{document.Line, fmt.Errorf("can't be written as JSON: %w", err)}}
 				}
 				document.after = text
 			}

@@ -74,5 +74,8 @@ func newRoot(e *environment) *cobra.Command {
 	for _, command := range commands {
 		root.AddCommand(command(e))
 	}
+	root.InitDefaultCompletionCmd()
+	e.complete(root)
+	e.fit(root)
 	return root
 }

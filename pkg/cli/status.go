@@ -43,7 +43,7 @@ var statusOutputs = []string{outputTable, "wide", outputJSON, outputYAML, "csv"}
 func newStatus(e *environment) *cobra.Command {
 	o := &statusOptions{}
 	command := &cobra.Command{
-		Use: "status [POLICY]", Short: "List who can read what, and Pods that are not as their policy says",
+		Use: "status [POLICY]", Short: "List who can read what, and Pods that differ from their policy",
 		Long: statusLong, Example: statusExample, Args: cobra.MaximumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			if err := o.check(args); err != nil {

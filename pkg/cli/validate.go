@@ -129,8 +129,9 @@ func (v *validation) node(file string, root *yamlv3.Node) {
 	kind, version := value(root, "kind"), value(root, "apiVersion")
 	switch {
 	case barePolicy(root):
-		v.add(finding{File: file, Line: root.Line, Object: kind + "/" + value(get(root, "metadata"), "name"), Severity: severityError, Message: "a policy in a List has no " +
-			"name: it is named like its file or its data key; put it into a document of its own, or into a ConfigMap"})
+		name := kind + "/" + value(get(root, "metadata"), "name")
+		v.add(finding{File: file, Line: root.Line, Object: name, Severity: severityError, Message: "a policy in a List has no name: it is named " +
+			"like its file or its data key; put it into a document of its own, or into a ConfigMap"})
 	case kind == "List" || kind == "ConfigMapList":
 		if items := get(root, "items"); items != nil {
 			for _, item := range items.Content {
