@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,5 +161,23 @@ func TestThePluginsCommandsOpenTheBucket(t *testing.T) {
 	shell(t, b, script("--with", "permissions"))
 	if said, code := live(); code != 0 {
 		t.Errorf("not mended: exit code %d: %s", code, said)
+	}
+}
+
+// TestThePluginCompletesNames of what is in the cluster.
+func TestThePluginCompletesNames(t *testing.T) {
+	namespace := newNamespace(t, cluster, nil, "completed-sa")
+	newPolicy(t, cluster, "completed", subject(namespace, "completed-sa"))
+	for _, test := range []struct {
+		words []string
+		want  string
+	}{
+		{[]string{"status", ""}, "completed"}, {[]string{"trust-policy", ""}, "completed"}, {[]string{"doctor", "comp"}, "completed"},
+		{[]string{"doctor", "-n", namespace, "sa/"}, "sa/completed-sa"}, {[]string{"doctor", "ns/"}, "ns/" + namespace},
+	} {
+		stdout, stderr, code := plugin(t, "", nil, append([]string{"__complete"}, test.words...)...)
+		if code != 0 || !slices.Contains(strings.Fields(stdout), test.want) {
+			t.Errorf("%q: exit code %d, lacks %s: %s%s", test.words, code, test.want, stdout, stderr)
+		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,8 +29,6 @@ var (
 	fileFlags = []string{
 		"filename", "policies", "service-account", "check", "verdicts", "kubeconfig", "certificate-authority", "client-certificate", "client-key", "cache-dir",
 	}
-	// outputs are what --output takes, by command.
-	outputs = map[string][]string{"status": {"wide", "json", "yaml", "csv"}, "doctor": findingOutputs}
 	// targets are what doctor looks at besides policies.
 	targets = map[string]string{"pod/": "Pod", "sa/": "ServiceAccount", "ns/": "Namespace"}
 )
@@ -38,12 +38,8 @@ var (
 func (e *environment) complete(root *cobra.Command) {
 	register := func(command *cobra.Command) func(*pflag.Flag) {
 		return func(f *pflag.Flag) {
-			offer := cobra.NoFileCompletions
-			if choices := outputs[command.Name()]; f.Name == "output" && choices != nil {
-				offer = cobra.FixedCompletions(choices, cobra.ShellCompDirectiveNoFileComp)
-			}
 			if _, taken := command.GetFlagCompletionFunc(f.Name); !taken && !slices.Contains(fileFlags, f.Name) {
-				_ = command.RegisterFlagCompletionFunc(f.Name, offer) // the flag is there
+				_ = command.RegisterFlagCompletionFunc(f.Name, cobra.NoFileCompletions) // the flag is there
 			}
 		}
 	}
@@ -119,7 +115,7 @@ func (e *environment) objects(ctx context.Context, prefix, kind string) []string
 		options = append(options, client.InNamespace(namespace))
 	}
 	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: kind + "List"})
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind + "List"))
 	if reader.List(ctx, list, options...) != nil {
 		return nil
 	}
@@ -130,12 +126,19 @@ func (e *environment) objects(ctx context.Context, prefix, kind string) []string
 	return offered
 }
 
-// quick is a client that gives up soon.
+// quick is a client that gives up soon, and asks for nothing but what is offered: it knows
+// the kinds without discovery.
 func (e *environment) quick() (client.Reader, error) {
 	config, err := e.flags.ToRESTConfig()
 	if err != nil {
 		return nil, err
 	}
 	config.Timeout = completionTimeout
-	return client.New(config, client.Options{})
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{corev1.SchemeGroupVersion})
+	for kind, scope := range map[string]meta.RESTScope{
+		"ConfigMap": meta.RESTScopeNamespace, "Pod": meta.RESTScopeNamespace, "ServiceAccount": meta.RESTScopeNamespace, "Namespace": meta.RESTScopeRoot,
+	} {
+		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), scope)
+	}
+	return client.New(config, client.Options{Mapper: mapper})
 }

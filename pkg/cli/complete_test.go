@@ -68,7 +68,7 @@ func TestCompletion(t *testing.T) {
 			if got := strings.Join(words, " "); got != test.want || files != test.files {
 				t.Errorf("%q, files %t; want %q, %t", got, files, test.want, test.files)
 			}
-			if took := time.Since(start); took > 3*completionTimeout {
+			if took := time.Since(start); took > 2*completionTimeout {
 				t.Errorf("it took %s", took)
 			}
 		})

@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -61,7 +63,7 @@ func listed(document []byte, at patch.Pointer, inherited typed) ([]*object, erro
 		return nil, nil // no object: nobody's business here
 	}
 	if err := json.Unmarshal(document, &list); err != nil {
-		return nil, fmt.Errorf("is no Kubernetes object: %w", err)
+		return nil, list.wrongType(at, err)
 	}
 	list.APIVersion, list.Kind = cmp.Or(list.APIVersion, inherited.version), cmp.Or(list.Kind, inherited.kind)
 	if !strings.HasSuffix(list.Kind, "List") || list.Items == nil {
@@ -94,6 +96,19 @@ type question struct {
 	at        patch.Pointer // where in the document the answer's operations are meant
 	bare      bool          // there is no metadata there
 	misplaced bool          // the label is on a workload's own metadata, and not on its template's
+}
+
+// wrongType is a decoder's error in the words of the manifest.
+func (o *object) wrongType(at patch.Pointer, err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return fmt.Errorf("is no Kubernetes object: %w", err)
+	}
+	want := map[reflect.Kind]string{reflect.Map: "an object of texts", reflect.Struct: "an object", reflect.Slice: "a list"}[wrong.Type.Kind()]
+	path := strings.TrimPrefix(wrong.Field, "object.")
+	return &placed{
+		at + patch.Pointer("/"+strings.ReplaceAll(path, ".", "/")), fmt.Errorf("%s: %s: want %s, found %s", o, path, cmp.Or(want, "a text"), wrong.Value),
+	}
 }
 
 // judgedKind says whether objects of a kind matter for what is said of Pods.

@@ -340,3 +340,20 @@ func TestVerdicts(t *testing.T) {
 		goldenText(t, name, said[strings.LastIndex(said[:at], "\n")+1:])
 	}
 }
+
+// TestOtherVerdicts: what is assumed, left alone, not judged or invalid, as a person and as a
+// pipe see it.
+func TestOtherVerdicts(t *testing.T) {
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME, labels: {bucket-access.io/policy: orders}}\nspec: {serviceAccountName: api-sa, containers: [{name: app}]}\n---\n"
+	input := ""
+	for _, name := range []string{"assumed", "excluded, namespace: kube-system", "not-judged, namespace: shop, annotations: 3"} {
+		input += strings.ReplaceAll(pod, "NAME", name)
+	}
+	for name, width := range map[string]int{"render-other.pipe.txt": 0, "render-other.terminal.txt": 80} {
+		text, code := show(t, width, input, "render", "-f", "-", "--policies", "testdata/orders.yaml", "-o", "diff")
+		if code != exitUsage || width > 0 && widest(text) > width {
+			t.Errorf("exit code %d, %d columns", code, widest(text))
+		}
+		goldenText(t, name, text)
+	}
+}

@@ -94,8 +94,14 @@ func (o *renderOptions) namespaceOf(e *environment, object *object) (namespace s
 // document renders one document. An object that is refused stays as it is.
 func (o *renderOptions) document(ctx context.Context, e *environment, service *admission.Service, document manifest.Document) rendered {
 	r := rendered{Document: document}
-	fail := func(line int, err error) { r.faults = append(r.faults, fault{line, err}) }
 	tree, err := document.Tree()
+	fail := func(line int, err error) {
+		var where *placed
+		if errors.As(err, &where) {
+			line = manifest.LineAt(tree, where.at)
+		}
+		r.faults = append(r.faults, fault{line, err})
+	}
 	if err != nil {
 		fail(document.Line, err)
 		return r
@@ -115,10 +121,7 @@ func (o *renderOptions) document(ctx context.Context, e *environment, service *a
 	}
 	for _, object := range objects {
 		one, err := o.judge(ctx, e, service, object)
-		var where *placed
 		switch {
-		case errors.As(err, &where):
-			fail(manifest.LineAt(tree, where.at), err)
 		case err != nil:
 			fail(manifest.LineAt(tree, object.at), err)
 		case one != nil:

@@ -198,7 +198,7 @@ func (e *environment) verdicts(files []renderedFile, t terminal) string {
 	for _, file := range files {
 		for _, document := range file.documents {
 			for _, fault := range document.faults {
-				b.WriteString(t.indented(t.mark(bad)+printable(fmt.Sprintf("%s:%d: %v", file.name, fault.line, fault.err)), 0))
+				b.WriteString(t.entry(bad, printable(fmt.Sprintf("%s:%d: %v", file.name, fault.line, fault.err))))
 			}
 		}
 	}
@@ -218,7 +218,7 @@ func (r *result) say(b *strings.Builder, t terminal) {
 	case r.Kind == decide.Inject:
 		head += fmt.Sprintf(": policy %q by the label on %s", r.PolicyName, sources[r.Source])
 	}
-	b.WriteString(t.mark(tone) + oneLine(head) + "\n")
+	b.WriteString(t.entry(tone, oneLine(head)))
 	if r.Kind == decide.Deny {
 		b.WriteString(t.indented(oneLine(r.Message), 2))
 	}

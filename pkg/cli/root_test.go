@@ -25,6 +25,7 @@ func TestTheCommandLine(t *testing.T) {
 		"help":               {[]string{"--help"}, exitFine, "kubectl bucket-access [command]"},
 		"the version":        {[]string{"version"}, exitFine, "kubectl-bucket_access v1.2.3"},
 		"an unknown command": {[]string{"vresion"}, exitUsage, `unknown command "vresion"`},
+		"no policy":          {[]string{"trust-policy"}, exitUsage, "error: give the name of one policy, like: kubectl bucket-access trust-policy orders; found 0 arguments"},
 		"an unknown flag":    {[]string{"version", "--nope"}, exitUsage, "unknown flag: --nope"},
 	} {
 		t.Run(name, func(t *testing.T) {

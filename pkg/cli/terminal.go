@@ -47,6 +47,14 @@ func (t terminal) mark(tone tone) string {
 	return t.paint(tone.colour, tone.symbol) + " "
 }
 
+// entry is a marked piece of news, broken into lines beside its mark.
+func (t terminal) entry(tone tone, text string) string {
+	if t.width == 0 {
+		return tone.word + text + "\n"
+	}
+	return t.mark(tone) + t.indented(text, 2)[2:]
+}
+
 func (t terminal) paint(colour, text string) string {
 	if !t.colour {
 		return text

@@ -65,7 +65,7 @@ func (a *account) has(part string) bool { return slices.Contains(a.with, part) }
 func newTrustPolicy(e *environment) *cobra.Command {
 	o := &trustOptions{}
 	command := &cobra.Command{
-		Use: "trust-policy POLICY", Short: "Generate what the bucket's account needs, or check what it has", Args: cobra.ExactArgs(1),
+		Use: "trust-policy POLICY", Short: "Generate what the bucket's account needs, or check what it has", Args: exactlyOnePolicy,
 		Long: "trust-policy prints the trust policy of the policy's role for the clusters whose token issuers are given, and with --with all else\n" +
 			"that the bucket's account needs: OIDC provider, role, its permissions, and the bucket's policy (which is needed only where the bucket\n" +
 			"is in another account than the role). With --check or --live it judges a trust policy that is there, as IAM does, and explains each\n" +
@@ -90,6 +90,14 @@ func newTrustPolicy(e *environment) *cobra.Command {
 		_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(choices, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	}
 	return command
+}
+
+// exactlyOnePolicy says what is to be given.
+func exactlyOnePolicy(command *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("give the name of one policy, like: %s orders; found %d arguments", command.CommandPath(), len(args))
+	}
+	return nil
 }
 
 func (o *trustOptions) run(ctx context.Context, e *environment) error {

@@ -317,7 +317,7 @@ func TestTrustPolicySaysWhatItCannotDo(t *testing.T) {
 		want string
 	}{
 		"no policy of that name": {append([]string{"trust-policy", "nope"}, trustArgs(t, onePolicy)[2:]...), `there is no policy "nope"; there are: orders`},
-		"no name":                {[]string{"trust-policy"}, "accepts 1 arg(s)"},
+		"no name":                {[]string{"trust-policy"}, "give the name of one policy"},
 		"no issuer":              {trustArgs(t, onePolicy)[:4], "no issuer: give --issuer"},
 		"no policies":            {[]string{"trust-policy", "orders", "--issuer", issuerA}, "give --policies FILE"},
 		"a wrong policy":         {trustArgs(t, "kind: BucketAccessPolicy\n"), `policy "orders" is invalid`},
