@@ -62,7 +62,7 @@ func (e *environment) list(findings []finding, output string) error {
 			if f.Path != "" {
 				message = f.Path + ": " + message
 			}
-			_, err = fmt.Fprint(e.Out, t.mark(tone), strings.TrimSpace(where+"  "+f.Object), "\n", t.indented(message, 2))
+			_, err = fmt.Fprint(e.Out, t.mark(tone), strings.TrimSpace(where+"  "+f.Object), "\n", t.indented(message))
 		case f.Path == "":
 			_, err = fmt.Fprintf(e.Out, "%s: %s%s\n", where, tone.word, f.Message)
 		default:

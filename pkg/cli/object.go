@@ -222,16 +222,17 @@ func (q *question) placed(o *object, err error) error {
 	if found == nil {
 		return fmt.Errorf("%s: %w", o, err)
 	}
-	path := ""
+	var path strings.Builder
 	for _, token := range strings.Split(string(q.at[len(o.at):])+found[1], "/")[1:] {
 		if _, err := strconv.Atoi(token); err == nil {
-			path += "[" + token + "]"
+			path.WriteString("[" + token + "]")
 		} else {
-			path += "." + strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
+			path.WriteString("." + strings.NewReplacer("~1", "/", "~0", "~").Replace(token))
 		}
 	}
-	if path != "" {
-		path = strings.TrimPrefix(path, ".") + ": "
+	where := strings.TrimPrefix(path.String(), ".")
+	if where != "" {
+		where += ": "
 	}
-	return &placed{q.at + patch.Pointer(found[1]), fmt.Errorf("%s: %s%s", o, path, said[len(found[0]):])}
+	return &placed{q.at + patch.Pointer(found[1]), fmt.Errorf("%s: %s%s", o, where, said[len(found[0]):])}
 }

@@ -220,9 +220,9 @@ func (r *result) say(b *strings.Builder, t terminal) {
 	}
 	b.WriteString(t.entry(tone, oneLine(head)))
 	if r.Kind == decide.Deny {
-		b.WriteString(t.indented(oneLine(r.Message), 2))
+		b.WriteString(t.indented(oneLine(r.Message)))
 	}
 	for _, warning := range r.Warnings {
-		b.WriteString(t.indented(t.mark(warn)+oneLine(warning), 2))
+		b.WriteString(t.indented(t.mark(warn) + oneLine(warning)))
 	}
 }

@@ -52,7 +52,7 @@ func (t terminal) entry(tone tone, text string) string {
 	if t.width == 0 {
 		return tone.word + text + "\n"
 	}
-	return t.mark(tone) + t.indented(text, 2)[2:]
+	return t.mark(tone) + t.indented(text)[2:]
 }
 
 func (t terminal) paint(colour, text string) string {
@@ -64,13 +64,13 @@ func (t terminal) paint(colour, text string) string {
 
 // indented breaks a sentence into the lines of a terminal, each indented; elsewhere it
 // stays one line.
-func (t terminal) indented(text string, indent int) string {
-	margin := strings.Repeat(" ", indent)
+func (t terminal) indented(text string) string {
+	const margin = "  "
 	if t.width == 0 {
 		return margin + text + "\n"
 	}
 	// A terminal of more than 100 columns is no better to read at its full width.
-	width := max(min(t.width, 100)-indent-1, 20)
+	width := max(min(t.width, 100)-len(margin)-1, 20)
 	lines := strings.Split(wordwrap.WrapString(text, uint(width)), "\n")
 	return margin + strings.Join(lines, "\n"+margin) + "\n"
 }
