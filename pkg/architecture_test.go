@@ -16,7 +16,7 @@ const module = "github.com/bucket-access/bucket-access-webhook/pkg/"
 
 // order is the direction of imports: a package imports only what stands before it.
 var order = []string{
-	"api/v1alpha1", "iam", "diagnosis", "patch", "manifest", "policy", "decide", "inject", "admission", "installation", "metrics", "watch", "certs", "reconcile",
+	"api/v1alpha1", "iam", "diagnosis", "patch", "manifest", "policy", "decide", "inject", "admission", "serving", "installation", "metrics", "watch", "certs", "reconcile",
 	"reader", "status", "doctor", "cli",
 }
 

@@ -46,6 +46,7 @@ type clusterOptions struct {
 
 type availabilityOptions struct {
 	limits        admission.Limits
+	connections   int
 	shutdownDelay time.Duration
 }
 
@@ -109,6 +110,8 @@ func (o *availabilityOptions) bind(f *flag.FlagSet) {
 	f.Int64Var(&o.limits.BodyBytes, "max-request-bytes", o.limits.BodyBytes, "largest request body")
 	f.Int64Var(&o.limits.InFlight, "max-in-flight", o.limits.InFlight, "requests at once; more are answered 429")
 	f.Int64Var(&o.limits.InFlightBytes, "max-in-flight-bytes", o.limits.InFlightBytes, "bytes of request bodies at once; more are answered 429")
+	f.IntVar(&o.connections, "max-connections", 1000,
+		"connections at once, shared fairly between the addresses they come from: one that has fewer than another takes the place of an idle one of that")
 	f.DurationVar(&o.limits.Timeout, "request-timeout", o.limits.Timeout, "time for one request, where the API server allows no less")
 	f.DurationVar(&o.shutdownDelay, "shutdown-delay", 10*time.Second,
 		"time to go on serving, unready and closing connections, after SIGTERM, until every API server has heard of it")
@@ -172,6 +175,7 @@ func (o *options) validate(rest []string) []string {
 	check(known, "--tls-min-version is %q; it must be 1.2 or 1.3", o.serving.tlsMinVersion)
 	check(o.observability.logFormat == "json" || o.observability.logFormat == "text", "--log-format is %q; it must be json or text", o.observability.logFormat)
 	check(limits.BodyBytes > 0 && limits.InFlight > 0 && limits.Timeout > 0, "--max-request-bytes, --max-in-flight and --request-timeout must be positive")
+	check(o.availability.connections > 0, "--max-connections must be positive")
 	check(limits.InFlightBytes >= limits.BodyBytes,
 		"--max-in-flight-bytes (%d) must not be less than --max-request-bytes (%d)", limits.InFlightBytes, limits.BodyBytes)
 	check(o.cluster.liveReads > 0 && o.cluster.qps > 0 && o.cluster.burst > 0, "--live-reads-per-second, --kube-api-qps and --kube-api-burst must be positive")

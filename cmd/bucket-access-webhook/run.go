@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/metrics"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 	"github.com/bucket-access/bucket-access-webhook/pkg/reconcile"
+	"github.com/bucket-access/bucket-access-webhook/pkg/serving"
 	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
 )
 
@@ -89,11 +91,12 @@ func serve(ctx context.Context, o *options, log logr.Logger) error {
 		return err
 	}
 	metrics.CertificateExpiry(ctrlmetrics.Registry, func() time.Time { return certs.Expiry(source) })
-	mgr, err := newManager(ctx, config, o, source)
+	recorder := metrics.New(ctrlmetrics.Registry)
+	mgr, err := newManager(ctx, config, o, source, newServer(o, source, recorder, log.WithName("serving")))
 	if err != nil {
 		return err
 	}
-	server, err := assemble(ctx, mgr, o, log)
+	server, err := assemble(ctx, mgr, o, recorder, log)
 	if err != nil {
 		return err
 	}
@@ -125,19 +128,24 @@ func restConfig(o clusterOptions) (*rest.Config, error) {
 	return config, nil
 }
 
-func newManager(ctx context.Context, config *rest.Config, o *options, source *certificate) (ctrl.Manager, error) {
-	minVersion := tlsVersions[o.serving.tlsMinVersion]
+// newServer is what API servers, and all who reach its port, connect to.
+func newServer(o *options, source *certificate, recorder *metrics.Recorder, log logr.Logger) *serving.Server {
+	config := &tls.Config{MinVersion: tlsVersions[o.serving.tlsMinVersion], GetCertificate: source.GetCertificate}
+	options := serving.Options{
+		Host: o.serving.host, Port: o.serving.port, TLS: config, Connections: o.availability.connections, Refused: recorder.ConnectionRefused, Log: log,
+	}
+	if o.serving.clientCAName != "" {
+		options.ClientCA = filepath.Join(o.serving.certDir, o.serving.clientCAName)
+	}
+	return serving.New(options)
+}
+
+func newManager(ctx context.Context, config *rest.Config, o *options, source *certificate, server webhook.Server) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Cache:                  source.cacheOptions(o),
 		Metrics:                metricsserver.Options{BindAddress: o.observability.metricsAddress},
 		HealthProbeBindAddress: o.observability.healthAddress,
-		WebhookServer: webhook.NewServer(webhook.Options{
-			Host: o.serving.host, Port: o.serving.port, CertDir: o.serving.certDir, ClientCAName: o.serving.clientCAName,
-			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-				c.MinVersion = minVersion
-				c.GetCertificate = source.GetCertificate
-			}},
-		}),
+		WebhookServer:          server,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
@@ -146,12 +154,11 @@ func newManager(ctx context.Context, config *rest.Config, o *options, source *ce
 }
 
 // assemble wires the parts together; data flows from the top to the bottom.
-func assemble(ctx context.Context, mgr ctrl.Manager, o *options, log logr.Logger) (*admission.Server, error) {
+func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metrics.Recorder, log logr.Logger) (*admission.Server, error) {
 	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
 	}
-	recorder := metrics.New(ctrlmetrics.Registry)
 	client, live, events := mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(name)
 	leader := newLeader(o, clients, log.WithName("leader"))
 	cluster := watch.NewCluster(client, live, o.cluster.liveReads, recorder, decide.Cluster{Region: o.cluster.region})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
@@ -52,6 +53,8 @@ type Server struct {
 	log      logr.Logger
 	requests *semaphore.Weighted
 	bytes    *semaphore.Weighted
+	refusals *rate.Limiter // of log lines
+	unsaid   atomic.Int64  // refusals that were not logged
 	scratch  sync.Pool
 	draining atomic.Bool
 }
@@ -61,6 +64,7 @@ func NewServer(service *Service, limits Limits, recorder Recorder, log logr.Logg
 	s := &Server{
 		service: service, limits: limits, recorder: recorder, log: log,
 		requests: semaphore.NewWeighted(limits.InFlight), bytes: semaphore.NewWeighted(limits.InFlightBytes),
+		refusals: rate.NewLimiter(refusalsASecond, refusalsAtOnce),
 	}
 	s.scratch.New = func() any { return new(scratch) }
 	return s
@@ -191,12 +195,25 @@ func (s *Server) refuse(w http.ResponseWriter, f *refusal) answer {
 	return answer{Verdict: decide.Verdict{Kind: decide.Error, Reason: f.reason, Message: f.text}}
 }
 
+// What anybody can bring about fills no log: the metrics count every refusal, and the API
+// server's own audit log has it.
+const (
+	refusalsASecond = 5
+	refusalsAtOnce  = 100
+)
+
 // note logs what somebody may ask about later: names, never an object.
 func (s *Server) note(entry Entry, rev *review, result answer) {
-	log := s.log.V(1)
-	message := "Review answered"
+	log, message := s.log.V(1), "Review answered"
 	if result.Kind == decide.Deny || result.Kind == decide.Error {
+		if !s.refusals.Allow() {
+			s.unsaid.Add(1)
+			return
+		}
 		log, message = s.log, "Review refused"
+		if unsaid := s.unsaid.Swap(0); unsaid > 0 {
+			log = log.WithValues("unsaid", unsaid)
+		}
 	}
 	if !log.Enabled() {
 		return

@@ -48,6 +48,7 @@ type Recorder struct {
 	liveReads  *prometheus.CounterVec
 	accounts   *prometheus.CounterVec
 	records    *prometheus.CounterVec
+	refused    prometheus.Counter
 	pods       *pods
 }
 
@@ -72,8 +73,11 @@ func New(registry prometheus.Registerer) *Recorder {
 			Namespace: namespace, Name: "policies", Help: "Policy entries, by state.",
 		}, []string{"state"}),
 	}
+	r.refused = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "connections_refused_total", Help: "Connections that were turned away, or gave way to another address's, as there were too many.",
+	})
 	r.pods = newPods()
-	registry.MustRegister(r.durations, r.policies, r.pods.gauge)
+	registry.MustRegister(r.durations, r.policies, r.refused, r.pods.gauge)
 	for _, state := range PolicyStates() {
 		r.policies.WithLabelValues(string(state))
 	}
@@ -93,6 +97,9 @@ func (r *Recorder) Admission(entry admission.Entry, kind decide.Kind, reason dec
 func (r *Recorder) Warning(entry admission.Entry, reason inject.WarningReason) {
 	r.warnings.WithLabelValues(string(entry), string(reason)).Inc()
 }
+
+// ConnectionRefused counts one connection that there was no room for.
+func (r *Recorder) ConnectionRefused() { r.refused.Inc() }
 
 // Policies sets the number of entries in each state.
 func (r *Recorder) Policies(counts map[PolicyState]int) {

@@ -1,0 +1,135 @@
+package serving
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+)
+
+// fairListener bounds the connections that are open at once. Where the bound is reached, an
+// address with fewer connections than another takes the place of one of that address's, as
+// long as no request is being answered on it: so a crowd from a few addresses, whatever it
+// does, keeps no API server out.
+type fairListener struct {
+	net.Listener
+
+	limit   int
+	refused func() // is told of each connection that was turned away or gave way
+
+	mu    sync.Mutex
+	open  int
+	peers map[netip.Addr]map[*peerConn]struct{}
+}
+
+// peerConn is a connection that counts for its address until it is closed.
+type peerConn struct {
+	net.Conn
+
+	listener *fairListener
+	from     netip.Addr
+	state    http.ConnState // by the listener's mutex
+	number   uint64         // the younger, the higher
+	once     sync.Once
+}
+
+func newFairListener(inner net.Listener, limit int, refused func()) *fairListener {
+	return &fairListener{Listener: inner, limit: limit, refused: refused, peers: map[netip.Addr]map[*peerConn]struct{}{}}
+}
+
+// Accept returns the next connection that there is room for.
+func (l *fairListener) Accept() (net.Conn, error) {
+	for number := uint64(0); ; number++ {
+		inner, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &peerConn{Conn: inner, listener: l, from: addressOf(inner), number: number}
+		leaves, admitted := l.admit(c)
+		if leaves != nil {
+			l.refused()
+			_ = leaves.Close()
+		}
+		if admitted {
+			return c, nil
+		}
+	}
+}
+
+// admit takes a connection in, and says which one leaves: another, or itself.
+func (l *fairListener) admit(c *peerConn) (leaves net.Conn, admitted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open >= l.limit {
+		other := l.mostGreedy(len(l.peers[c.from]) + 1)
+		if other == nil {
+			return c.Conn, false
+		}
+		l.remove(other)
+		leaves = other.Conn
+	}
+	if l.peers[c.from] == nil {
+		l.peers[c.from] = map[*peerConn]struct{}{}
+	}
+	l.peers[c.from][c] = struct{}{}
+	l.open++
+	return leaves, true
+}
+
+// mostGreedy is the connection that can be spared of the address with the most, where these
+// are more than atLeast: first one that has asked for nothing yet, else one that rests; of
+// those the oldest.
+func (l *fairListener) mostGreedy(atLeast int) (spared *peerConn) {
+	most := atLeast
+	for _, conns := range l.peers {
+		if len(conns) <= most {
+			continue
+		}
+		var found *peerConn
+		for c := range conns {
+			if c.state != http.StateActive && (found == nil || c.state < found.state || c.state == found.state && c.number < found.number) {
+				found = c
+			}
+		}
+		if found != nil {
+			spared, most = found, len(conns)
+		}
+	}
+	return spared
+}
+
+// follow is told by the HTTP server what its connections do.
+func (l *fairListener) follow(c *peerConn, state http.ConnState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.state = state
+}
+
+// remove forgets a connection. It holds the lock already.
+func (l *fairListener) remove(c *peerConn) {
+	if _, known := l.peers[c.from][c]; !known {
+		return
+	}
+	l.open--
+	if delete(l.peers[c.from], c); len(l.peers[c.from]) == 0 {
+		delete(l.peers, c.from)
+	}
+}
+
+// Close closes the connection and makes room for another.
+func (c *peerConn) Close() error {
+	c.once.Do(func() {
+		c.listener.mu.Lock()
+		defer c.listener.mu.Unlock()
+		c.listener.remove(c)
+	})
+	return c.Conn.Close()
+}
+
+func addressOf(conn net.Conn) netip.Addr {
+	from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{} // all of these share one
+	}
+	return from.Addr().Unmap().WithZone("")
+}

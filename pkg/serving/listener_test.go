@@ -1,0 +1,113 @@
+package serving
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// from connects from another address of the loopback network.
+func from(t *testing.T, s *served, address string) (*tls.Conn, error) {
+	t.Helper()
+	dialer := &tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}, Timeout: 5 * time.Second}, Config: insecure()}
+	conn, err := dialer.DialContext(t.Context(), "tcp", s.address)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn.(*tls.Conn), nil //nolint:forcetypeassert // as documented
+}
+
+// TestACrowdKeepsNobodyOut: a few addresses hold all connections, with and without a request;
+// a newcomer is answered, and so is who was there before; the crowd never has more than there
+// is room for.
+func TestACrowdKeepsNobodyOut(t *testing.T) {
+	const room = 50
+	for name, busy := range map[string]bool{"silent": false, "half-open": true} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, func(o *Options) { o.Connections = room })
+			early := s.client(insecure(), false)
+			if said, err := post(t, early, s, "x"); err != nil {
+				t.Fatal(said, err)
+			}
+			for i := range 4 * room {
+				address := fmt.Sprintf("127.0.1.%d", 1+i%3)
+				if busy {
+					dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+					conn, err := dialer.DialContext(t.Context(), "tcp", s.address)
+					must(t, err)
+					t.Cleanup(func() { _ = conn.Close() })
+				} else {
+					_, _ = from(t, s, address) // some are turned away
+				}
+			}
+			for i := range 10 {
+				config := insecure()
+				client := s.client(config, i%2 == 0)
+				if said, err := post(t, client, s, "x"); err != nil {
+					t.Errorf("a newcomer: %q, %v", said, err)
+				}
+				if said, err := post(t, early, s, "x"); err != nil {
+					t.Errorf("who was there before: %q, %v", said, err)
+				}
+			}
+			if n := s.refused.Load(); n < 2*room {
+				t.Errorf("%d connections were refused", n)
+			}
+		})
+	}
+}
+
+// fakeConn is a connection of an address.
+type fakeConn struct {
+	net.Conn
+
+	closed bool
+}
+
+func (f *fakeConn) Close() error { f.closed = true; return nil }
+
+// TestOneAddressHasAllTheRoomThereIs, and its busy connections are not taken from it.
+func TestOneAddressHasAllTheRoomThereIs(t *testing.T) {
+	l := newFairListener(nil, 3, func() {})
+	admit := func(address string, number uint64) (*peerConn, net.Conn, bool) {
+		c := &peerConn{Conn: &fakeConn{}, listener: l, from: netip.MustParseAddr(address), number: number}
+		leaves, admitted := l.admit(c)
+		return c, leaves, admitted
+	}
+	var first []*peerConn
+	for i := range uint64(3) {
+		c, leaves, admitted := admit("10.0.0.1", i)
+		if leaves != nil || !admitted {
+			t.Fatalf("connection %d: %v, %t", i, leaves, admitted)
+		}
+		first = append(first, c)
+	}
+	if c, leaves, admitted := admit("10.0.0.1", 3); admitted || leaves != c.Conn {
+		t.Error("one address drove its own connections out")
+	}
+	for _, c := range first {
+		l.follow(c, http.StateActive)
+	}
+	if _, _, admitted := admit("10.0.0.2", 4); admitted {
+		t.Error("a busy connection was taken")
+	}
+	l.follow(first[1], http.StateIdle)
+	other, leaves, admitted := admit("10.0.0.2", 5)
+	if !admitted || leaves != first[1].Conn {
+		t.Error("the idle connection did not give way")
+	}
+	if _, _, admitted := admit("10.0.0.2", 6); admitted {
+		t.Error("an address got more than its share of those that are busy")
+	}
+	must(t, first[1].Close()) // which counts no more
+	must(t, other.Close())
+	must(t, other.Close())
+	if l.open != 2 || len(l.peers) != 1 {
+		t.Errorf("%d open from %d addresses", l.open, len(l.peers))
+	}
+}
