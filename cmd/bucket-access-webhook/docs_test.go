@@ -5,10 +5,15 @@ import (
 	"flag"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
@@ -87,5 +92,56 @@ func TestTheCommandLine(t *testing.T) {
 				t.Fatalf("code %d: %s", code, stderr.String())
 			}
 		})
+	}
+}
+
+// TestEveryRightStandsInTheSecurityDocument, and no other.
+func TestEveryRightStandsInTheSecurityDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	code := regexp.MustCompile("`([^`]+)`")
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 6 || cells[1] != " `ClusterRole` " && cells[1] != " `Role` " {
+			continue
+		}
+		for _, verb := range code.FindAllStringSubmatch(cells[3], -1) {
+			documented = append(documented, strings.Trim(cells[1], " `")+" "+strings.Trim(cells[2], " `")+" "+verb[1])
+		}
+	}
+	manifest, err := os.ReadFile("../../manifests/default/rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var given []string
+	for _, document := range strings.Split(string(manifest), "\n---\n") {
+		var role rbacv1.ClusterRole // a Role has the same rules
+		if err := yaml.Unmarshal([]byte(document), &role); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range role.Rules {
+			for _, verb := range rule.Verbs {
+				for _, url := range rule.NonResourceURLs {
+					given = append(given, role.Kind+" "+url+" "+verb)
+				}
+				for _, resource := range rule.Resources {
+					if len(rule.ResourceNames) == 1 && role.Kind == "Role" {
+						resource += "/" + rule.ResourceNames[0]
+					}
+					given = append(given, role.Kind+" "+resource+" "+verb)
+				}
+			}
+		}
+	}
+	slices.Sort(documented)
+	slices.Sort(given)
+	if len(given) < 20 {
+		t.Fatalf("only %d rights were read", len(given))
+	}
+	if diff := cmp.Diff(given, documented); diff != "" {
+		t.Errorf("rights that are given (-) and documented (+):\n%s", diff)
 	}
 }
