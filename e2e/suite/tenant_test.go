@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
 	"github.com/bucket-access/bucket-access-webhook/pkg/admission"
@@ -316,9 +319,13 @@ func hundred(c corev1.Container) (all []corev1.Container) {
 
 // direct asks a replica as somebody who reaches its port.
 func direct(ctx context.Context, path string, body []byte) (status int, said string, err error) {
+	return directTo(ctx, cluster.Replicas()[0], path, body)
+}
+
+func directTo(ctx context.Context, replica *lab.Replica, path string, body []byte) (status int, said string, err error) {
 	config := &tls.Config{InsecureSkipVerify: true}
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+cluster.Replicas()[0].Address()+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+replica.Address()+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
@@ -534,4 +541,73 @@ func TestATenantSlowsNobodyDown(t *testing.T) {
 			t.Errorf("%s is not ready", replica.Name)
 		}
 	}
+}
+
+// TestNoSecretIsLogged plants some where the webhook comes by: in variables, annotations and
+// errors of Pods and ServiceAccounts, its own token, its CA's key; and logs all there is.
+func TestNoSecretIsLogged(t *testing.T) {
+	m := newTenant(t)
+	replica, err := cluster.StartReplica(testContext(t), "talkative", "--log-level=DEBUG-100")
+	must(t, err)
+	t.Cleanup(func() { must(t, replica.Terminate()) })
+	const planted = "AKIAPLANTEDPLANTED01"
+	asks := label("bucket-access.io/policy", "own")
+	for i, p := range []*corev1.Pod{
+		pod(m.namespace, "denied", asks, env("AWS_SECRET_ACCESS_KEY", planted)),
+		pod(m.namespace, "conflict", asks, env("AWS_ROLE_ARN", planted)),
+		pod(m.namespace, "kept", asks, env("AWS_REGION", planted), env("DB_PASSWORD", planted), annotation("password", planted)),
+		pod(m.namespace, "lifetime", asks, annotation("eks.amazonaws.com/token-expiration", planted)),
+		pod(m.namespace, "skipped", asks, annotation("eks.amazonaws.com/skip-containers", planted)),
+		pod(m.namespace, "status", asks, annotation("bucket-access.io/status", `{"env":{"X":"`+planted+`"`)),
+		pod(m.namespace, "command", asks, func(p *corev1.Pod) { p.Spec.Containers[0].Args = []string{planted} }),
+	} {
+		must(t, client.IgnoreAlreadyExists(ignoreRefusal(cluster.Client.Create(testContext(t), p))))
+		for _, entry := range []admission.Entry{admission.Pods, admission.Workloads, admission.ServiceAccounts} {
+			_, _, err := directTo(t.Context(), replica, entry.Path(), reviewOf("pods", m.namespace, p))
+			must(t, err)
+			// Cut off in the middle of what was planted.
+			text := reviewOf("pods", m.namespace, p)
+			at := bytes.Index(text, []byte(planted)) + len(planted) - i%3
+			_, _, err = directTo(t.Context(), replica, entry.Path(), append(text[:at:at], 0x01, '{'))
+			must(t, err)
+		}
+	}
+	sa := labelledAccount(m.namespace, "keys", "own", map[string]string{"password": planted, "eks.amazonaws.com/role-arn": planted})
+	must(t, ignoreRefusal(cluster.Client.Create(testContext(t), sa)))
+	config, err := clientcmd.LoadFromFile(filepath.Join(cluster.Dir, "webhook.kubeconfig"))
+	must(t, err)
+	words := []string{planted, "PRIVATE KEY"}
+	for _, user := range config.AuthInfos {
+		words = append(words, user.Token)
+	}
+	var ca corev1.Secret
+	must(t, cluster.Client.Get(testContext(t), client.ObjectKey{Namespace: lab.Namespace, Name: lab.Name + "-ca"}, &ca))
+	for name, value := range ca.Data {
+		if strings.Contains(name, "key") {
+			words = append(words, strings.Split(string(value), "\n")[1])
+		}
+	}
+	if len(words) != 4 || slices.Contains(words, "") {
+		t.Fatalf("%d words to look for", len(words))
+	}
+	time.Sleep(time.Second) // for the reconciler to have its say
+	for _, r := range cluster.Replicas() {
+		text, err := os.ReadFile(r.Log)
+		must(t, err)
+		if len(text) < 1000 {
+			t.Errorf("%s has logged %d bytes: this shows nothing", r.Name, len(text))
+		}
+		for _, word := range words {
+			if i := bytes.Index(text, []byte(word)); i >= 0 {
+				t.Errorf("%s logs a secret: …%s…", r.Name, text[max(i-300, 0):min(i+len(word), len(text))])
+			}
+		}
+	}
+}
+
+func ignoreRefusal(err error) error {
+	if err != nil && strings.Contains(err.Error(), "denied the request") {
+		return nil
+	}
+	return err
 }
