@@ -93,6 +93,10 @@ lint: $(BIN)/golangci-lint ## golangci-lint with the strict configuration
 	@cd e2e/certmanager && GOFLAGS=-trimpath $(BIN)/golangci-lint run ./... # as it was built, which is most of the time
 	@cd hack/images && $(BIN)/golangci-lint run ./...
 
+.PHONY: vuln
+vuln: $(BIN)/govulncheck ## known vulnerabilities in what the programs call (needs https://vuln.go.dev)
+	@$(BIN)/govulncheck ./cmd/... || { code=$$?; [ $$code = 3 ] || echo "make vuln: nothing was looked for: govulncheck could not run, or its database at https://vuln.go.dev could not be reached" >&2; exit $$code; }
+
 .PHONY: manifests
 manifests: $(BIN)/helm ## render the chart into manifests/
 	@hack/manifests.sh
@@ -184,6 +188,9 @@ $(BIN)/golangci-lint: tools/go.mod
 
 $(BIN)/gotestsum: tools/go.mod
 	@cd tools && go build -o $@ gotest.tools/gotestsum
+
+$(BIN)/govulncheck: tools/go.mod
+	@cd tools && go build -o $@ golang.org/x/vuln/cmd/govulncheck
 
 $(BIN)/benchstat: tools/go.mod
 	@cd tools && go build -o $@ golang.org/x/perf/cmd/benchstat
