@@ -217,6 +217,9 @@ func freePorts(host string, n int) ([]int, error) {
 
 func clientKey(object client.Object) client.ObjectKey { return client.ObjectKeyFromObject(object) }
 
+// PID is the process's.
+func (r *Replica) PID() int { return r.command.Process.Pid }
+
 // Replicas are those that were started and not ended.
 func (l *Lab) Replicas() []*Replica {
 	var alive []*Replica
