@@ -36,7 +36,7 @@ race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Po
 
 .PHONY: control-plane
 control-plane: kube account-b build tofu helm cert-manager krew awscli $(BIN)/monitoring-crds $(BIN)/gotestsum ## what needs no Pods: the chart, Account B's documents, the plugin's packages, and the webhook as a process on a real kube-apiserver
-	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/lab ./e2e/scale ./e2e/chart ./e2e/terraform ./e2e/plugin ./e2e/suite
+	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/lab ./e2e/load ./e2e/scale ./e2e/chart ./e2e/terraform ./e2e/plugin ./e2e/suite
 
 # The cluster that make e2e runs on: node (this machine, as root), kind (Docker) or existing (KUBECONFIG). See e2e/README.md.
 PROVIDER ?= node
@@ -82,6 +82,10 @@ bench: kube account-b build ## measure; medians of BENCHCOUNT runs
 .PHONY: scale
 scale: kube build ## 100,000 ServiceAccounts, 10,000 Namespaces and policies, 50,000 Pods: memory and times (a quarter of an hour; SCALE=0.1 is a tenth)
 	@SCALE=$(or $(SCALE),1) go test ./e2e/scale -count=1 -timeout 90m -v
+
+.PHONY: load
+load: kube build ## requests a second, CPU and latencies up to saturation and beyond, beside a constant answer; 10,000 connections (LOAD_SECONDS each, 5)
+	@LOAD_SECONDS=$(or $(LOAD_SECONDS),5) go test ./e2e/load -count=1 -timeout 60m -v
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)

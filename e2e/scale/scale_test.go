@@ -83,7 +83,7 @@ func TestScale(t *testing.T) {
 // settle waits, and holds memory against its bound.
 func (f *filler) settle(t *testing.T, replicas []*lab.Replica) {
 	t.Helper()
-	time.Sleep(30 * time.Second)
+	time.Sleep(time.Duration(3+f.size.pods/2000) * time.Second) // of garbage, some seconds after the lists
 	for _, r := range replicas {
 		peak := status(t, r, "VmHWM")
 		if now := rss(t, r); now > settled {

@@ -1,0 +1,429 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
+)
+
+// server is what is measured: a process that answers at an address.
+type server struct {
+	name, address string
+	pid           int
+	fresh         bool // is the webhook, whose answers are looked at
+}
+
+// result of a measurement.
+type result struct {
+	took               time.Duration
+	good, busy, failed int
+	cpu                time.Duration
+	latencies          []time.Duration
+	planned            int
+}
+
+func (r *result) line() string {
+	slices.Sort(r.latencies)
+	at := func(part float64) time.Duration {
+		if len(r.latencies) == 0 {
+			return 0
+		}
+		return r.latencies[int(float64(len(r.latencies)-1)*part)].Round(10 * time.Microsecond)
+	}
+	return fmt.Sprintf("%7.0f/s good, %6.0f/s 429, %d failed, %s CPU each, p50 %s, p99 %s, p99.9 %s", float64(r.good)/r.took.Seconds(), float64(r.busy)/r.took.Seconds(), r.failed,
+		r.each().Round(100*time.Nanosecond), at(.5), at(.99), at(.999))
+}
+
+// each is the CPU of one request, whatever its answer.
+func (r *result) each() time.Duration {
+	if n := r.good + r.busy; n > 0 {
+		return r.cpu / time.Duration(n)
+	}
+	return 0
+}
+
+func seconds(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("LOAD_SECONDS")
+	if text == "" {
+		text = "1"
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	must(t, err)
+	return time.Duration(n * float64(time.Second))
+}
+
+func clientOf(http2 bool, conns int) *http.Client {
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: http2, MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns,
+	}}
+}
+
+// one request; ok is false for what is no answer.
+func (s *server) one(ctx context.Context, client *http.Client, body []byte) (status int, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.address+"/mutate/pods", bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err == nil && s.fresh && response.StatusCode == http.StatusOK && !bytes.Contains(text, []byte(`"patch"`)) {
+		return 0, fmt.Errorf("an answer without a patch: %.200s", text) //nolint:err113 // for a person
+	}
+	return response.StatusCode, err
+}
+
+// closed keeps so many requests in flight; each comes when the one before was answered.
+func (s *server) closed(t *testing.T, http2 bool, inFlight int, body []byte) *result {
+	t.Helper()
+	client := clientOf(http2, inFlight)
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var total result
+	var mu sync.Mutex
+	var group, connected sync.WaitGroup
+	var stop, measuring atomic.Bool
+	connected.Add(inFlight)
+	for range inFlight {
+		group.Go(func() {
+			var mine result
+			_, err := s.one(ctx, client, body)
+			connected.Done()
+			if err != nil {
+				mine.failed++
+			}
+			for !stop.Load() {
+				start := time.Now()
+				status, err := s.one(ctx, client, body)
+				if measuring.Load() {
+					mine.count(status, err, time.Since(start))
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			total.add(&mine)
+		})
+	}
+	connected.Wait()
+	measuring.Store(true)
+	before, start := cpu(t, s.pid), time.Now()
+	time.Sleep(seconds(t))
+	measuring.Store(false)
+	total.cpu, total.took = cpu(t, s.pid)-before, time.Since(start)
+	stop.Store(true)
+	group.Wait()
+	return &total
+}
+
+// open sends so many a second, whether they are answered or not, as an API server's users do.
+func (s *server) open(t *testing.T, client *http.Client, rate float64, body []byte) *result {
+	t.Helper()
+	var total result
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	before, start := cpu(t, s.pid), time.Now()
+	total.planned = int(rate * seconds(t).Seconds())
+	for i := range total.planned {
+		due := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+		time.Sleep(time.Until(due))
+		group.Go(func() {
+			status, err := s.one(t.Context(), client, body)
+			took := time.Since(due) // what the one who asked has waited
+			mu.Lock()
+			defer mu.Unlock()
+			total.count(status, err, took)
+		})
+	}
+	group.Wait()
+	total.cpu, total.took = cpu(t, s.pid)-before, time.Since(start)
+	return &total
+}
+
+func (r *result) count(status int, err error, took time.Duration) {
+	switch {
+	case err != nil || status != http.StatusOK && status != http.StatusTooManyRequests:
+		r.failed++
+	case status == http.StatusTooManyRequests:
+		r.busy++
+	default:
+		r.good++
+		r.latencies = append(r.latencies, took)
+	}
+}
+
+func (r *result) add(other *result) {
+	r.good, r.busy, r.failed = r.good+other.good, r.busy+other.busy, r.failed+other.failed
+	r.latencies = append(r.latencies, other.latencies...)
+}
+
+// TestLoad tells requests a second, CPU of each and latencies, from one in flight to twice of
+// what is let in. It fails where a request is lost or answered wrong.
+func TestLoad(t *testing.T) {
+	webhook, fixed, _ := servers(t)
+	body := review(t)
+	t.Logf("a review of %d bytes", len(body))
+	for _, http2 := range []bool{false, true} {
+		version := map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[http2]
+		var ratios []float64
+		crowds := []int{1, 4, 16, 64, 256, 512}
+		if os.Getenv("LOAD_SECONDS") == "" {
+			crowds = []int{1, 16} // enough to see that it works
+		}
+		for _, inFlight := range crowds {
+			var cost [2]time.Duration
+			for i, s := range []*server{fixed, webhook} {
+				r := s.closed(t, http2, inFlight, body)
+				cost[i] = r.each()
+				t.Logf("%s, %3d in flight, %-8s %s", version, inFlight, s.name, r.line())
+				if r.failed > 0 || r.good == 0 {
+					t.Errorf("%s: %d requests failed, %d were answered", s.name, r.failed, r.good)
+				}
+			}
+			ratios = append(ratios, float64(cost[1])/float64(max(cost[0], 1)))
+		}
+		t.Logf("%s: CPU of a request beside the constant answer, by requests in flight: %.2f", version, ratios)
+	}
+}
+
+// TestOverloadIsTurnedAwayAtOnceAndPasses sends up to three times what can be answered.
+func TestOverloadIsTurnedAwayAtOnceAndPasses(t *testing.T) {
+	webhook, _, _ := servers(t)
+	body := review(t)
+	most := webhook.closed(t, false, 64, body)
+	capacity := float64(most.good) / most.took.Seconds()
+	client := clientOf(false, 900) // of the 1,000 that are let in
+	defer client.CloseIdleConnections()
+	calm := webhook.open(t, client, capacity/4, body)
+	t.Logf("a quarter of what it takes (%.0f/s): %s", capacity, calm.line())
+	for _, part := range []float64{.5, .8, 1.5, 3} {
+		r := webhook.open(t, client, capacity*part, body)
+		t.Logf("%.1f times what it takes: %s", part, r.line())
+		if r.failed > 0 {
+			t.Errorf("%d of %d requests got no answer", r.failed, r.planned)
+		}
+	}
+	after := webhook.open(t, client, capacity/4, body)
+	t.Logf("and a quarter again: %s", after.line())
+	if after.failed+after.busy > 0 {
+		t.Errorf("after the overload: %d failed, %d turned away", after.failed, after.busy)
+	}
+}
+
+// TestTenThousandConnections: silent ones, half-open ones, ones that send a byte a second. An
+// API server's own go on being answered, so do its new ones, and memory stays in its bound.
+func TestTenThousandConnections(t *testing.T) {
+	webhook, _, _ := servers(t)
+	body := review(t)
+	kept := clientOf(false, 4)
+	_, err := webhook.one(t.Context(), kept, body)
+	must(t, err)
+	idle := memory(t, webhook.pid)
+	for name, open := range map[string]func(conn net.Conn){
+		"half-open": func(net.Conn) {},
+		"silent": func(conn net.Conn) {
+			_ = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(t.Context())
+		},
+		"slow": func(conn net.Conn) {
+			c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+			_ = c.HandshakeContext(t.Context())
+			for _, letter := range "POST /mutate/pods HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n" {
+				if _, err := c.Write([]byte(string(letter))); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		},
+	} {
+		crowd := crowdOf(t, webhook.address, 10_000, open)
+		answered, slowest := 0, time.Duration(0)
+		for i := range 50 {
+			client := kept
+			if i%2 == 0 {
+				client = clientOf(false, 1)
+			}
+			start := time.Now()
+			if status, err := webhook.one(t.Context(), client, body); err != nil || status != http.StatusOK {
+				t.Errorf("%s: request %d: %d, %v", name, i, status, err)
+			} else {
+				answered++
+			}
+			slowest = max(slowest, time.Since(start))
+			if client != kept {
+				client.CloseIdleConnections()
+			}
+		}
+		used := memory(t, webhook.pid)
+		t.Logf("10,000 %s connections: %d of 50 requests answered, the slowest in %s; %d MiB, %d MiB before", name, answered, slowest.Round(time.Millisecond), used>>20, idle>>20)
+		const limit = 128 << 20 // the chart's
+		if used > limit {
+			t.Errorf("%d MiB", used>>20)
+		}
+		crowd()
+	}
+}
+
+// crowdOf opens connections from ten addresses and keeps them as long as they are let.
+func crowdOf(t *testing.T, address string, n int, do func(net.Conn)) (leave func()) {
+	t.Helper()
+	var mu sync.Mutex
+	var conns []net.Conn
+	var group sync.WaitGroup
+	var next atomic.Int64
+	for worker := range 50 {
+		group.Go(func() {
+			for int(next.Add(1)) <= n {
+				dialer := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+worker%10))}}
+				conn, err := dialer.DialContext(t.Context(), "tcp", address)
+				if err != nil {
+					continue
+				}
+				mu.Lock()
+				conns = append(conns, conn)
+				mu.Unlock()
+				_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+				if n > 0 {
+					go do(conn)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if len(conns) < n/2 {
+		t.Errorf("only %d connections could be opened", len(conns))
+	}
+	return func() {
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+	}
+}
+
+// servers are a replica of the webhook in a lab, and the constant one.
+func servers(t *testing.T) (webhook, fixed *server, l *lab.Lab) {
+	t.Helper()
+	t.Setenv("GOMEMLIMIT", strconv.Itoa(128<<20/10*9)) // as the chart has it
+	l, err := lab.Start(t.Context(), lab.Options{LogDir: os.Getenv("LOG_DIR")})
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Stop()) })
+	must(t, l.Client.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "api-sa"}}))
+	must(t, l.Client.Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "policies", Labels: map[string]string{"bucket-access.io/policies": "true"}},
+		Data: map[string]string{"orders": "apiVersion: bucket-access.io/v1alpha1\nkind: BucketAccessPolicy\nbucket: orders-data\nregion: eu-west-1\n" +
+			"roleARN: arn:aws:iam::222222222222:role/s3-reader-role\nsubjects: [{namespace: default, serviceAccount: api-sa}]\n"},
+	}))
+	replica, err := l.StartReplica(t.Context(), "loaded", "--log-level=info")
+	must(t, err)
+	webhook = &server{name: "webhook", address: replica.Address(), pid: replica.PID(), fresh: true}
+	host, _, err := net.SplitHostPort(replica.Address())
+	must(t, err)
+	fixed = &server{name: "constant", address: net.JoinHostPort(host, "9999")}
+	command := exec.CommandContext(t.Context(), "/proc/self/exe")
+	command.Env = append(os.Environ(), envConstant+"="+fixed.address)
+	command.Stderr = os.Stderr
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	must(t, command.Start())
+	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
+	fixed.pid = command.Process.Pid
+	for _, s := range []*server{webhook, fixed} {
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			if _, err := s.one(t.Context(), clientOf(false, 1), review(t)); err == nil {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("%s: %v", s.name, err)
+			}
+		}
+	}
+	return webhook, fixed, l
+}
+
+// review is of a typical Pod: 3 containers and an init container of 20 variables each, with
+// what kubectl and the API server add.
+func review(t *testing.T) []byte {
+	t.Helper()
+	p := &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", GenerateName: "orders-api-7d9c8b5f4-", Labels: map[string]string{"app": "orders-api", "bucket-access.io/policy": "orders"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{
+				Manager: "kube-controller-manager", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", FieldsType: "FieldsV1",
+				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{` + strings.TrimSuffix(strings.Repeat(`"k:{\"name\":\"VARIABLE\"}":{".":{},"f:name":{},"f:value":{}},`, 180), ",") + `}}`),
+			}},
+		},
+		Spec: corev1.PodSpec{ServiceAccountName: "api-sa"},
+	}
+	for i := range 4 {
+		c := corev1.Container{Name: fmt.Sprintf("container-%d", i), Image: "registry.example.com/shop/orders-api:v1.2.3"}
+		for n := range 20 {
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("SOME_VARIABLE_%d", n), Value: "a value of some length, as they have"})
+		}
+		if i == 0 {
+			p.Spec.InitContainers = append(p.Spec.InitContainers, c)
+		} else {
+			p.Spec.Containers = append(p.Spec.Containers, c)
+		}
+	}
+	text, err := json.Marshal(p)
+	must(t, err)
+	return fmt.Appendf(nil, `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"0b4d4bd1-2d2b-4d5f-9b0b-1f6c8b3c9a77","operation":"CREATE",`+
+		`"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"namespace":"default","object":%s}}`, text)
+}
+
+// memory is what a process has resident, in bytes.
+func memory(t *testing.T, pid int) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	must(t, err)
+	pages, err := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
+	must(t, err)
+	return pages * int64(os.Getpagesize())
+}
+
+// cpu is what a process has used, by the kernel's clock of 100 ticks a second.
+func cpu(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	must(t, err)
+	_, rest, _ := strings.Cut(string(text), ") ") // behind the name
+	fields := strings.Fields(rest)
+	const utime, stime = 11, 12 // proc(5): fields 14 and 15
+	var ticks int
+	for _, field := range []string{fields[utime], fields[stime]} {
+		n, err := strconv.Atoi(field)
+		must(t, err)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
