@@ -86,7 +86,8 @@ func (d *Doctor) judgeTrust(text string) result {
 	}
 	document, err := iam.ParseDocument([]byte(text))
 	if err != nil {
-		return failed("the role's trust policy can't be read: "+err.Error(), "correct it, or write the one that is generated from the policy", "").looking(d.lookAtTrust())
+		return failed("the role's trust policy can't be read: "+err.Error(), "correct it, or write the one that is generated from the policy", "").
+			looking(d.lookAtTrust())
 	}
 	claims := d.live.claims
 	token := iam.Token{Issuer: claims.Issuer, Subject: claims.Subject, Audience: strings.Join(claims.Audiences, ",")}
@@ -99,7 +100,8 @@ func (d *Doctor) judgeTrust(text string) result {
 		}
 		return check
 	case iam.Undecided:
-		return warned("the role's trust policy may refuse the token: "+sentences(evaluated.Findings), "see whether its conditions are meant", "").looking(d.lookAtTrust())
+		return warned("the role's trust policy may refuse the token: "+sentences(evaluated.Findings), "see whether its conditions are meant", "").
+			looking(d.lookAtTrust())
 	default:
 	}
 	if findings := iam.LintTrust(document, d.policy.Role, d.policy.Audience, claims.Issuer); len(findings) > 0 {
