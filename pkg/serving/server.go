@@ -21,10 +21,11 @@ import (
 )
 
 // Times and sizes that an API server stays far below. It sends a request at once, with some
-// 500 bytes of header, and keeps connections for later.
+// 500 bytes of header, and keeps connections for later: 90 s (client-go). It must be the one
+// that closes them, as a request that meets a connection on its end is not sent again.
 const (
 	headerTimeout  = 5 * time.Second // also of the TLS handshake
-	idleTimeout    = 90 * time.Second
+	idleTimeout    = 2 * time.Minute
 	writeTimeout   = 30 * time.Second // from the end of the header; admission's own are shorter
 	headerBytes    = 16 << 10
 	streams        = 250 // at once on an HTTP/2 connection

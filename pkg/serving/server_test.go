@@ -25,6 +25,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 // served is a running server.
@@ -185,6 +186,16 @@ func TestClientsWithoutACertificateAreRefusedWhereOneIsWanted(t *testing.T) {
 		if err := New(Options{TLS: insecure(), ClientCA: other}).Start(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// TestTheClientClosesAnIdleConnection: a server that closes it at the same moment as an API
+// server uses it once more loses a request.
+func TestTheClientClosesAnIdleConnection(t *testing.T) {
+	theirs := utilnet.SetTransportDefaults(&http.Transport{}).IdleConnTimeout
+	server := New(Options{TLS: insecure()}).http(t.Context(), nil)
+	if ours := server.IdleTimeout; ours < theirs+10*time.Second {
+		t.Errorf("a connection is closed after %s; an API server keeps it for %s", ours, theirs)
 	}
 }
 
