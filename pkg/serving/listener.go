@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // fairListener bounds the connections that are open at once. Where the bound is reached, an
@@ -31,6 +32,8 @@ type peerConn struct {
 	state    http.ConnState // by the listener's mutex
 	number   uint64         // the younger, the higher
 	once     sync.Once
+	phase    atomic.Int32
+	records  records // of the handshake
 }
 
 func newFairListener(inner net.Listener, limit int, refused func()) *fairListener {
@@ -103,6 +106,9 @@ func (l *fairListener) follow(c *peerConn, state http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.state = state
+	if state != http.StateNew {
+		c.phase.Store(used)
+	}
 }
 
 // remove forgets a connection. It holds the lock already.

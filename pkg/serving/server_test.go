@@ -199,6 +199,42 @@ func TestTheClientClosesAnIdleConnection(t *testing.T) {
 	}
 }
 
+// TestASpareConnectionIsKept: a client that opened it in vain uses it later than a header may
+// take, and is answered; half a header is still half a header.
+func TestASpareConnectionIsKept(t *testing.T) {
+	s := serve(t, nil)
+	for name, test := range map[string]struct {
+		request string
+		want    bool
+	}{
+		"for a request":     {"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab", true},
+		"for half a header": {"POST /length HTTP/1.1\r\nHost: x\r\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := tls.Dial("tcp", s.address, insecure())
+			must(t, err)
+			defer conn.Close()
+			must(t, conn.Handshake())
+			time.Sleep(headerTimeout + time.Second)
+			start := time.Now()
+			must(t, conn.SetDeadline(start.Add(2*headerTimeout)))
+			_, err = io.WriteString(conn, test.request)
+			must(t, err)
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err == nil {
+				_ = response.Body.Close()
+			}
+			if answered := err == nil && response.StatusCode == http.StatusOK; answered != test.want {
+				t.Errorf("%s after the first byte: %v, %v", time.Since(start).Round(time.Millisecond), response, err)
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("it is held all the same")
+			}
+		})
+	}
+}
+
 // TestDawdlersAreSentAway: half a handshake, half a header, a header without end.
 func TestDawdlersAreSentAway(t *testing.T) {
 	s := serve(t, nil)
