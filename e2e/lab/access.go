@@ -35,10 +35,15 @@ func (l *Lab) ApplyPolicy(ctx context.Context, name, document string) (*policy.P
 	if len(errs) > 0 {
 		return nil, errs.ToAggregate()
 	}
-	return parsed, l.Client.Create(ctx, &corev1.ConfigMap{
+	return parsed, l.Client.Create(ctx, PolicyConfigMap(name, document))
+}
+
+// PolicyConfigMap is a ConfigMap of one policy, whatever its document says.
+func PolicyConfigMap(name, document string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "policy-" + name, Labels: map[string]string{"bucket-access.io/policies": "true"}},
 		Data:       map[string]string{name: document},
-	})
+	}
 }
 
 // ReaderProcess is the injected sidecar of a Pod as a process.

@@ -148,6 +148,8 @@ func (l *Lab) startControlPlane(context.Context) error {
 	l.env = &envtest.Environment{
 		BinaryAssetsDirectory: l.assets, ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: time.Minute,
 	}
+	// A directory of ours outlives a restart; envtest would remove its own.
+	l.env.ControlPlane.Etcd = &envtest.Etcd{DataDir: filepath.Join(l.Dir, "etcd")}
 	arguments := l.env.ControlPlane.GetAPIServer().Configure()
 	arguments.Disable("disable-admission-plugins")
 	arguments.Set("enable-aggregator-routing", "true")

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,6 +38,7 @@ type Replica struct {
 	done    chan struct{} // the process has ended
 	stop    context.CancelFunc
 	once    sync.Once
+	held    atomic.Bool // the kubelet has not noticed yet what became of the replica
 }
 
 // StartReplica starts a replica and waits until the API server calls it.
@@ -134,11 +136,13 @@ func (r *Replica) keepEndpoint(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.done:
-			_ = r.lab.Client.Delete(ctx, r.slice(false))
+			if !r.held.Load() {
+				_ = r.lab.Client.Delete(ctx, r.slice(false))
+			}
 			return
 		case <-time.After(100 * time.Millisecond):
 		}
-		if ready := r.Ready(); ready != known {
+		if ready := r.Ready(); ready != known && !r.held.Load() {
 			slice := r.slice(ready)
 			err := r.lab.Client.Create(ctx, slice)
 			if err != nil {

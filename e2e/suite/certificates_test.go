@@ -45,51 +45,7 @@ func certificateLab(t *testing.T, flags ...string) (l *lab.Lab, plain, labelled 
 var caSecret = client.ObjectKey{Namespace: lab.Namespace, Name: "bucket-access-webhook-ca"}
 
 // theCA is the CA that the Secret holds now, nil while it holds none with its key.
-func theCA(ctx context.Context, l *lab.Lab) *x509.Certificate { return certificateIn(ctx, l, caSecret) }
-
-// certificateIn is the certificate that a Secret holds now, nil while it holds none with its key.
-func certificateIn(ctx context.Context, l *lab.Lab, key client.ObjectKey) *x509.Certificate {
-	var secret corev1.Secret
-	if err := l.Client.Get(ctx, key, &secret); err != nil {
-		return nil
-	}
-	pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
-	if err != nil {
-		return nil
-	}
-	return pair.Leaf
-}
-
-// caBundles are those of every entry of both configurations.
-func caBundles(ctx context.Context, l *lab.Lab) (bundles [][]byte, err error) {
-	var mutating registrationv1.MutatingWebhookConfiguration
-	var validating registrationv1.ValidatingWebhookConfiguration
-	if err = l.Client.Get(ctx, client.ObjectKey{Name: lab.Name}, &mutating); err == nil {
-		err = l.Client.Get(ctx, client.ObjectKey{Name: lab.Name}, &validating)
-	}
-	for i := range mutating.Webhooks {
-		bundles = append(bundles, mutating.Webhooks[i].ClientConfig.CABundle)
-	}
-	for i := range validating.Webhooks {
-		bundles = append(bundles, validating.Webhooks[i].ClientConfig.CABundle)
-	}
-	return bundles, err
-}
-
-// greet makes a new connection as an API server does, trusting one bundle, and returns
-// the certificate that is served.
-func greet(r *lab.Replica, bundle []byte) (*x509.Certificate, error) {
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(bundle)
-	config := &tls.Config{RootCAs: roots, ServerName: lab.Name + "." + lab.Namespace + ".svc", MinVersion: tls.VersionTLS13}
-	connection, err := (&tls.Dialer{Config: config}).DialContext(context.Background(), "tcp", r.Address())
-	if err != nil {
-		return nil, err
-	}
-	defer connection.Close()
-	secure, _ := connection.(*tls.Conn)
-	return secure.ConnectionState().PeerCertificates[0], nil
-}
+func theCA(ctx context.Context, l *lab.Lab) *x509.Certificate { return l.Certificate(ctx, caSecret) }
 
 // healthy says what is wrong with the certificates, "" when nothing is: every entry
 // trusts what every replica serves, by the CA of the Secret, and Pods are injected.
@@ -101,13 +57,13 @@ func healthy(ctx context.Context, l *lab.Lab, plain string) string {
 	if now := time.Now(); now.Before(ca.NotBefore.Add(-time.Minute)) || now.After(ca.NotAfter) {
 		return "the CA is not valid now"
 	}
-	bundles, err := caBundles(ctx, l)
+	bundles, err := l.CABundles(ctx)
 	if err != nil {
 		return err.Error()
 	}
 	for _, r := range l.Replicas() {
 		for i, bundle := range bundles {
-			served, err := greet(r, bundle)
+			served, err := r.Greet(context.Background(), bundle)
 			if err != nil {
 				return fmt.Sprintf("entry %d and replica %s: %v", i, r.Name, err)
 			}
@@ -194,17 +150,17 @@ func (c *load) createPods(ctx context.Context) {
 // bundles of a second ago only.
 func (c *load) connect(ctx context.Context) {
 	for ctx.Err() == nil {
-		bundles, err := caBundles(context.WithoutCancel(ctx), c.lab)
+		bundles, err := c.lab.CABundles(context.WithoutCancel(ctx))
 		if err != nil {
 			c.lost("reading the caBundles: %v", err)
 			return
 		}
-		if ca := certificateIn(context.WithoutCancel(ctx), c.lab, c.ca); ca != nil {
+		if ca := c.lab.Certificate(context.WithoutCancel(ctx), c.ca); ca != nil {
 			c.authorities.add(ca)
 		}
 		for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 			for _, r := range c.lab.Replicas() {
-				served, err := greet(r, bundles[int(c.connections.Add(1))%len(bundles)])
+				served, err := r.Greet(context.Background(), bundles[int(c.connections.Add(1))%len(bundles)])
 				if err != nil {
 					c.lost("a new connection to %s: %v", r.Name, err)
 					return
@@ -233,7 +189,7 @@ func TestReplacingCAAndLeafLosesNothing(t *testing.T) {
 		t.Fatal("too few to prove anything")
 	}
 	// What was replaced goes: a CA lives for 36 s, so the bundles hold a few only.
-	bundles, err := caBundles(t.Context(), l)
+	bundles, err := l.CABundles(t.Context())
 	must(t, err)
 	if n := strings.Count(string(bundles[0]), "BEGIN CERTIFICATE"); n > 3 {
 		t.Errorf("a caBundle holds %d certificates", n)
@@ -389,10 +345,10 @@ func TestACAThatCanNotBeWrittenIsNotServed(t *testing.T) {
 	setSecret(t, l, func(map[string][]byte) map[string][]byte { return nil })
 	eventually(t, "there is a new CA", func() bool { ca := theCA(t.Context(), l); return ca != nil && !ca.Equal(old) })
 	for until := time.Now().Add(6 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
-		bundles, err := caBundles(t.Context(), l)
+		bundles, err := l.CABundles(t.Context())
 		must(t, err)
 		for _, r := range l.Replicas() {
-			if _, err := greet(r, bundles[0]); err != nil {
+			if _, err := r.Greet(context.Background(), bundles[0]); err != nil {
 				t.Fatalf("%s serves what no API server trusts: %v", r.Name, err)
 			}
 		}
@@ -413,7 +369,7 @@ func TestACAThatExpiredWhileAllReplicasWereDown(t *testing.T) {
 		must(t, err)
 	}
 	wantHealthy(t, l, plain)
-	bundles, err := caBundles(t.Context(), l)
+	bundles, err := l.CABundles(t.Context())
 	must(t, err)
 	if strings.Contains(string(bundles[0]), string(expired["tls.crt"])) {
 		t.Error("the expired CA is still trusted")
@@ -436,7 +392,7 @@ func TestACAOfAFile(t *testing.T) {
 	trusts := func(what string, all ...map[string][]byte) {
 		t.Helper()
 		for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-			bundles, err := caBundles(t.Context(), l)
+			bundles, err := l.CABundles(t.Context())
 			must(t, err)
 			missing := 0
 			for _, bundle := range bundles {

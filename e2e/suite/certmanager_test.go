@@ -142,7 +142,7 @@ func wantServed(t *testing.T, l *lab.Lab) *x509.Certificate {
 	t.Helper()
 	what := ""
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		leaf := certificateIn(t.Context(), l, tlsSecret)
+		leaf := l.Certificate(t.Context(), tlsSecret)
 		if what = servedBy(t.Context(), l, leaf); what == "" {
 			return leaf
 		}
@@ -153,13 +153,13 @@ func wantServed(t *testing.T, l *lab.Lab) *x509.Certificate {
 
 // servedBy says by which replica or entry the leaf is not served or trusted, "" when by none.
 func servedBy(ctx context.Context, l *lab.Lab, leaf *x509.Certificate) string {
-	bundles, err := caBundles(ctx, l)
+	bundles, err := l.CABundles(ctx)
 	if err != nil || len(bundles) == 0 || leaf == nil {
 		return fmt.Sprintf("%d caBundles, %v, leaf there: %t", len(bundles), err, leaf != nil)
 	}
 	for _, r := range l.Replicas() {
 		for i, bundle := range bundles {
-			served, err := greet(r, bundle)
+			served, err := r.Greet(context.Background(), bundle)
 			if err != nil {
 				return fmt.Sprintf("entry %d and replica %s: %v", i, r.Name, err)
 			}
@@ -387,7 +387,7 @@ func replaceRoot(t *testing.T, l *lab.Lab) {
 // issuedByRoot says whether the leaf is of the root that is there now.
 func issuedByRoot(t *testing.T, l *lab.Lab) bool {
 	t.Helper()
-	leaf, root := certificateIn(t.Context(), l, tlsSecret), certificateIn(t.Context(), l, rootSecret)
+	leaf, root := l.Certificate(t.Context(), tlsSecret), l.Certificate(t.Context(), rootSecret)
 	return leaf != nil && root != nil && leaf.CheckSignatureFrom(root) == nil
 }
 
@@ -432,7 +432,7 @@ func wantRefilled(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	setBundles(t, l, nil)
 	wantServed(t, l)
-	bundles, err := caBundles(t.Context(), l)
+	bundles, err := l.CABundles(t.Context())
 	must(t, err)
 	if !bytes.Equal(bundles[0], issuerOf(t, l)) {
 		t.Errorf("trusted is another than the CA of what is served:\n%s", bundles[0])

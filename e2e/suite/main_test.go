@@ -100,12 +100,7 @@ func policyDocument(subjects string, extra ...string) string {
 }
 
 func policyConfigMap(name, document string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: lab.Namespace, Name: "policy-" + name, Labels: map[string]string{"bucket-access.io/policies": "true"},
-		},
-		Data: map[string]string{name: document},
-	}
+	return lab.PolicyConfigMap(name, document)
 }
 
 func subject(namespace, account string) string {

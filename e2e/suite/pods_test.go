@@ -1,7 +1,6 @@
 package suite
 
 import (
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,37 +8,9 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
 )
 
-// injected returns how the Pod lacks injection, or nothing.
+// lacksInjection returns how the Pod lacks what policyDocument gives, or nothing.
 func lacksInjection(p *corev1.Pod, policy string) string {
-	var missing []string
-	check := func(ok bool, what string) {
-		if !ok {
-			missing = append(missing, what)
-		}
-	}
-	check(p.Labels["bucket-access.io/injected"] == policy, "label injected")
-	check(p.Annotations["bucket-access.io/status"] != "", "annotation status")
-	volume := false
-	for _, v := range p.Spec.Volumes {
-		volume = volume || v.Name == "aws-iam-token" && v.Projected != nil && v.Projected.Sources[0].ServiceAccountToken.Audience == "sts.amazonaws.com"
-	}
-	check(volume, "token volume")
-	for _, c := range append(p.Spec.InitContainers, p.Spec.Containers...) {
-		values := map[string]string{}
-		for _, e := range c.Env {
-			values[e.Name] = e.Value
-		}
-		check(values["AWS_ROLE_ARN"] == "arn:aws:iam::222222222222:role/s3-reader-role", c.Name+" role")
-		check(values["AWS_WEB_IDENTITY_TOKEN_FILE"] == "/var/run/secrets/eks.amazonaws.com/serviceaccount/token", c.Name+" token file")
-		check(values["BUCKET_NAME"] == "orders-data", c.Name+" bucket")
-		check(values["AWS_REGION"] == "eu-west-1" && values["AWS_DEFAULT_REGION"] == "eu-west-1", c.Name+" region")
-		mounted := false
-		for _, m := range c.VolumeMounts {
-			mounted = mounted || m.Name == "aws-iam-token" && m.ReadOnly && m.MountPath == "/var/run/secrets/eks.amazonaws.com/serviceaccount"
-		}
-		check(mounted, c.Name+" mount")
-	}
-	return strings.Join(missing, ", ")
+	return lab.LacksInjection(p, lab.Injection{Policy: policy, Bucket: "orders-data", Region: "eu-west-1"})
 }
 
 func created(tb testing.TB, l *lab.Lab, p *corev1.Pod) *corev1.Pod {

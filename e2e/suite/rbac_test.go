@@ -260,7 +260,7 @@ func (s *stage) setBundles(ctx context.Context, configuration client.Object, bun
 // bundled tells which entry of both configurations lacks its caBundle: an API server that
 // has not noticed yet that it is gone goes on calling.
 func (s *stage) bundled(ctx context.Context) error {
-	bundles, err := caBundles(ctx, s.Lab)
+	bundles, err := s.CABundles(ctx)
 	if i := slices.IndexFunc(bundles, func(bundle []byte) bool { return len(bundle) == 0 }); i >= 0 {
 		return fmt.Errorf("entry %d has no caBundle", i)
 	}
@@ -632,7 +632,7 @@ func (s *stage) settle(t *testing.T) {
 	must(t, serves(testContext(t), s))
 	var secret corev1.Secret
 	must(t, s.Client.Get(t.Context(), caSecret, &secret))
-	bundles, err := caBundles(t.Context(), s.Lab)
+	bundles, err := s.CABundles(t.Context())
 	must(t, err)
 	s.secret, s.bundle = secret.Data, bundles[0]
 }
