@@ -38,6 +38,21 @@ race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Po
 control-plane: kube account-b build tofu helm cert-manager krew awscli $(BIN)/monitoring-crds $(BIN)/gotestsum ## what needs no Pods: the chart, Account B's documents, the plugin's packages, and the webhook as a process on a real kube-apiserver
 	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/lab ./e2e/load ./e2e/scale ./e2e/chart ./e2e/terraform ./e2e/plugin ./e2e/suite
 
+# How much is done at least, and how long it may take; a CHAOS_SEED repeats the order of the faults.
+chaos: export CHAOS_PODS ?= 10000
+chaos: export CHAOS_CHANGES ?= 1000
+chaos: export CHAOS_TIME ?= 30m
+soak: export CHAOS_PODS ?= 100000
+soak: export CHAOS_CHANGES ?= 10000
+soak: export CHAOS_TIME ?= 4h
+
+.PHONY: chaos soak
+chaos: kube build ## faults under load, about 10 minutes (CHAOS_SEED, CHAOS_PODS, CHAOS_CHANGES, CHAOS_TIME)
+	@go test ./e2e/chaos -run TestChaos -count=1 -v -timeout 60m
+
+soak: kube build ## the same for longer, about 2 hours
+	@go test ./e2e/chaos -run TestChaos -count=1 -v -timeout 5h
+
 # The cluster that make e2e runs on: node (this machine, as root), kind (Docker) or existing (KUBECONFIG). See e2e/README.md.
 PROVIDER ?= node
 E2E_NEEDS := $(if $(filter node,$(PROVIDER)),node-packages) $(if $(filter kind,$(PROVIDER)),kind) $(if $(filter-out existing,$(PROVIDER)),node-images account-b)

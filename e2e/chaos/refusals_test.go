@@ -1,0 +1,145 @@
+package chaos
+
+import (
+	"strings"
+	"sync"
+	"time"
+)
+
+// kind is why a creation was refused.
+type kind string
+
+const (
+	broke      kind = "broke in flight"            // the connection to a replica
+	noListener kind = "connection refused"         // by a replica that is gone, its endpoint is not yet
+	timedOut   kind = "timed out"                  // a replica did not answer in time
+	noEndpoint kind = "no endpoint known"          // to an API server that has just started
+	unread     kind = "replica could not read"     // what it had to ask the API server for
+	serverDown kind = "API server or etcd down"    // not ours
+	backstop   kind = "by the backstop"            // not called, and not let in
+	other      kind = "other than DESIGN.md names" // never allowed
+)
+
+// refusal is what refusals are counted by.
+type refusal struct {
+	way   way
+	kind  kind
+	fault string
+}
+
+// kindOf reads an API server's sentence.
+func kindOf(err error) kind {
+	said := err.Error()
+	has := func(texts ...string) bool {
+		for _, text := range texts {
+			if strings.Contains(said, text) {
+				return true
+			}
+		}
+		return false
+	}
+	switch ours := has("failed calling webhook"); {
+	case ours && has("connection refused"):
+		return noListener
+	case ours && has("EOF", "connection reset", "broken pipe", "closed network connection", "server closed"):
+		return broke
+	case ours && has("context deadline exceeded", "Client.Timeout", "timeout"):
+		return timedOut
+	case ours && has("no endpoints available", "no service port", "not found"):
+		return noEndpoint
+	case ours:
+		return other
+	case has("has no bucket access injected"):
+		return backstop
+	case has("could not read"):
+		return unread
+	case has("denied the request"):
+		return other
+	case has("connection refused", "EOF", "connection reset", "http2:", "etcdserver", "not yet ready", "shutting down", "the server is currently unable",
+		"initializ", "deadline exceeded", "timeout", "Timeout", "transport is closing", "connection lost", "closed network", "broken pipe",
+		"apiserver not ready", "failed to list", "error reading from server", "Internal error occurred"):
+		return serverDown
+	}
+	return other
+}
+
+// window is the time of one fault. after is when its consequences must have ended for
+// requests that begin later, if that is before the fault is healed.
+type window struct {
+	fault             *fault
+	begin, after, end time.Time
+}
+
+// grace is what the API server's own watches take to hear of an endpoint.
+const grace = time.Second
+
+var calm = &fault{name: "no fault"}
+
+// allows says whether a refusal is allowed in it.
+func (w window) allows(k kind, by way, begin time.Time) bool {
+	if k == serverDown {
+		return w.fault.down
+	}
+	if !by.asks() || !w.after.IsZero() && begin.After(w.after.Add(grace)) {
+		return false
+	}
+	// The backstop has heard of a ServiceAccount, and what marks its Pods has not: closed, not open.
+	if k == backstop && by == byFresh {
+		return true
+	}
+	for _, allowed := range w.fault.allows {
+		if allowed == k {
+			return true
+		}
+	}
+	return false
+}
+
+// history are the faults until now.
+type history struct {
+	mutex   sync.Mutex
+	windows []window
+}
+
+func (h *history) begin(f *fault) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.windows = append(h.windows, window{fault: f, begin: time.Now()})
+}
+
+// after says that from now on nothing of the fault that goes on is an excuse.
+func (h *history) after() {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.windows[len(h.windows)-1].after = time.Now()
+}
+
+func (h *history) end() {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.windows[len(h.windows)-1].end = time.Now()
+}
+
+// during is the last fault that went on at any moment of a request.
+func (h *history) during(from, to time.Time) window {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	for i := len(h.windows) - 1; i >= 0; i-- {
+		if w := h.windows[i]; w.begin.Before(to) && (w.end.IsZero() || w.end.Add(grace).After(from)) {
+			return w
+		}
+	}
+	return window{fault: calm, begin: from}
+}
+
+// delayed says whether a fault that keeps changes from replicas went on between two times.
+func (h *history) delayed(from, to time.Time) bool {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	for _, w := range h.windows {
+		if w.fault.delays && w.begin.Before(to) && (w.end.IsZero() || w.end.Add(grace).After(from)) {
+			return true
+		}
+	}
+	return false
+}
