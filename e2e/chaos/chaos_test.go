@@ -48,7 +48,7 @@ func (c *chaos) broken(format string, args ...any) {
 }
 
 // TestChaos: whatever breaks, no Pod that asks comes up without injection or with an old
-// policy, no bystander notices, and nothing is refused but what DESIGN.md section 6 allows.
+// policy, no bystander notices, and nothing is refused but what docs/reliability.md allows.
 func TestChaos(t *testing.T) {
 	c := newChaos(t)
 	l := newLoad(c)

@@ -18,7 +18,7 @@ import (
 // fault is something that breaks, and is whole again when do returns.
 type fault struct {
 	name   string
-	allows []kind // refusals of Pods that ask, by DESIGN.md section 6
+	allows []kind // refusals of Pods that ask, as docs/reliability.md has them
 	down   bool   // the API server itself refuses, bystanders too
 	delays bool   // replicas hear of changes later
 	long   bool   // left out of a short run

@@ -34,10 +34,11 @@ func (c *chaos) changePolicies(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// put writes until it is acknowledged, which an API server that is down delays.
+	// put writes until it is acknowledged, which an API server that is down delays. No write is
+	// broken off: then nobody would know the last version.
 	put := func(document string) bool {
 		for ctx.Err() == nil {
-			if writer.Update(ctx, lab.PolicyConfigMap(policyName, document)) == nil {
+			if writer.Update(context.WithoutCancel(ctx), lab.PolicyConfigMap(policyName, document)) == nil {
 				return true
 			}
 			pause(ctx, 100*time.Millisecond)

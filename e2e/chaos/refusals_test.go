@@ -10,14 +10,14 @@ import (
 type kind string
 
 const (
-	broke      kind = "broke in flight"            // the connection to a replica
-	noListener kind = "connection refused"         // by a replica that is gone, its endpoint is not yet
-	timedOut   kind = "timed out"                  // a replica did not answer in time
-	noEndpoint kind = "no endpoint known"          // to an API server that has just started
-	unread     kind = "replica could not read"     // what it had to ask the API server for
-	serverDown kind = "API server or etcd down"    // not ours
-	backstop   kind = "by the backstop"            // not called, and not let in
-	other      kind = "other than DESIGN.md names" // never allowed
+	broke      kind = "broke in flight"                      // the connection to a replica
+	noListener kind = "connection refused"                   // by a replica that is gone, its endpoint is not yet
+	timedOut   kind = "timed out"                            // a replica did not answer in time
+	noEndpoint kind = "no endpoint known"                    // to an API server that has just started
+	unread     kind = "replica could not read"               // what it had to ask the API server for
+	serverDown kind = "API server or etcd down"              // not ours
+	backstop   kind = "by the backstop"                      // not called, and not let in
+	other      kind = "other than docs/reliability.md names" // never allowed
 )
 
 // refusal is what refusals are counted by.
