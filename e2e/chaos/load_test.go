@@ -128,6 +128,7 @@ func (l *load) judge(w way, p *corev1.Pod, begin, end time.Time) {
 		l.mutex.Lock()
 		l.missed++
 		l.mutex.Unlock()
+		l.t.Logf("%s missed: %s came before the news of its ServiceAccount, during %q", end.Format(time.TimeOnly), p.Name, l.history.during(begin, end).fault.name)
 		return
 	}
 	if what != "" {

@@ -53,9 +53,10 @@ func (r report) print(w io.Writer) {
 		c.written, c.broken, c.mended, c.last.Round(time.Millisecond))
 	fmt.Fprintf(w, "| from a change until every replica had it, without a fault: p50, p99, slowest | %s, %s, %s |\n",
 		milliseconds(quantile(c.spread, .5)), milliseconds(quantile(c.spread, .99)), milliseconds(quantile(c.spread, 1)))
-	fmt.Fprintf(w, "| goroutines, first and last | %d, %d |\n| descriptors | %d, %d |\n| resident memory | %d MiB, %d MiB |\n", r.first.Goroutines, r.last.Goroutines,
-		r.first.Descriptors, r.last.Descriptors, r.first.Resident>>20, r.last.Resident>>20)
-	fmt.Fprintf(w, "| leader to be killed had its Lease stolen only, as it was the one to live | %d times |\n| invariants broken | %d times |\n\n", r.spared, len(r.breaches))
+	fmt.Fprintf(w, "| goroutines, first and last | %d, %d |\n| descriptors | %d, %d |\n| resident memory | %d MiB, %d MiB |\n",
+		r.first.Goroutines, r.last.Goroutines, r.first.Descriptors, r.last.Descriptors, r.first.Resident>>20, r.last.Resident>>20)
+	fmt.Fprintf(w, "| leader to be killed had its Lease stolen only, as it was the one to live | %d times |\n| invariants broken | %d times |\n\n",
+		r.spared, len(r.breaches))
 }
 
 // refusedDuring counts refusals of one fault by kind.
