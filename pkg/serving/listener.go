@@ -1,6 +1,8 @@
 package serving
 
 import (
+	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -29,11 +31,10 @@ type peerConn struct {
 
 	listener *fairListener
 	from     netip.Addr
-	state    http.ConnState // by the listener's mutex
-	number   uint64         // the younger, the higher
+	number   uint64       // the younger, the higher
+	busy     atomic.Int32 // requests that are being answered
+	served   atomic.Bool  // it has had one
 	once     sync.Once
-	phase    atomic.Int32
-	records  records // of the handshake
 }
 
 func newFairListener(inner net.Listener, limit int, refused func()) *fairListener {
@@ -80,8 +81,8 @@ func (l *fairListener) admit(c *peerConn) (leaves net.Conn, admitted bool) {
 }
 
 // mostGreedy is the connection that can be spared of the address with the most, where these
-// are more than atLeast: first one that has asked for nothing yet, else one that rests; of
-// those the oldest.
+// are more than atLeast: first one that has not had a request, else one that rests; of those
+// the oldest.
 func (l *fairListener) mostGreedy(atLeast int) (spared *peerConn) {
 	most := atLeast
 	for _, conns := range l.peers {
@@ -90,7 +91,7 @@ func (l *fairListener) mostGreedy(atLeast int) (spared *peerConn) {
 		}
 		var found *peerConn
 		for c := range conns {
-			if c.state != http.StateActive && (found == nil || c.state < found.state || c.state == found.state && c.number < found.number) {
+			if c.busy.Load() == 0 && (found == nil || c.before(found)) {
 				found = c
 			}
 		}
@@ -101,14 +102,37 @@ func (l *fairListener) mostGreedy(atLeast int) (spared *peerConn) {
 	return spared
 }
 
-// follow is told by the HTTP server what its connections do.
-func (l *fairListener) follow(c *peerConn, state http.ConnState) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c.state = state
-	if state != http.StateNew {
-		c.phase.Store(used)
+// before says which of two connections is spared rather.
+func (c *peerConn) before(other *peerConn) bool {
+	if one, two := c.served.Load(), other.served.Load(); one != two {
+		return two
 	}
+	return c.number < other.number
+}
+
+// answering wraps a handler: while it runs, its connection is not spared. What comes before
+// it, a header that never ends for one, is no reason to keep a connection.
+func answering(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ours := r.Context().Value(connKey{}).(*peerConn); ours {
+			c.served.Store(true)
+			c.busy.Add(1)
+			defer c.busy.Add(-1)
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// connKey is that of a request's connection in its context.
+type connKey struct{}
+
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	if wrapped, is := conn.(*tls.Conn); is {
+		if c, ours := wrapped.NetConn().(*peerConn); ours {
+			return context.WithValue(ctx, connKey{}, c)
+		}
+	}
+	return ctx
 }
 
 // remove forgets a connection. It holds the lock already.

@@ -2,32 +2,27 @@ package serving
 
 import (
 	"crypto/tls"
-	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"testing"
 	"time"
 )
-
-// from connects from another address of the loopback network.
-func from(t *testing.T, s *served, address string) (*tls.Conn, error) {
-	t.Helper()
-	dialer := &tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}, Timeout: 5 * time.Second}, Config: insecure()}
-	conn, err := dialer.DialContext(t.Context(), "tcp", s.address)
-	if err != nil {
-		return nil, err
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn.(*tls.Conn), nil //nolint:forcetypeassert // as documented
-}
 
 // TestACrowdKeepsNobodyOut: a few addresses hold all connections, with and without a request;
 // a newcomer is answered, and so is who was there before; the crowd never has more than there
 // is room for.
 func TestACrowdKeepsNobodyOut(t *testing.T) {
 	const room = 50
-	for name, busy := range map[string]bool{"silent": false, "half-open": true} {
+	for name, dawdle := range map[string]func(net.Conn){
+		"half-open": func(net.Conn) {},
+		"silent": func(conn net.Conn) {
+			_ = tls.Client(conn, insecure()).HandshakeContext(t.Context()) // some are turned away
+		},
+		"slow": func(conn net.Conn) {
+			c := tls.Client(conn, insecure())
+			_, _ = c.Write([]byte("POST /length HTTP/1.1\r\nHost: x\r\n")) // and no more
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, func(o *Options) { o.Connections = room })
 			early := s.client(insecure(), false)
@@ -35,15 +30,12 @@ func TestACrowdKeepsNobodyOut(t *testing.T) {
 				t.Fatal(said, err)
 			}
 			for i := range 4 * room {
-				address := fmt.Sprintf("127.0.1.%d", 1+i%3)
-				if busy {
-					dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
-					conn, err := dialer.DialContext(t.Context(), "tcp", s.address)
-					must(t, err)
-					t.Cleanup(func() { _ = conn.Close() })
-				} else {
-					_, _ = from(t, s, address) // some are turned away
-				}
+				dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+i%3))}}
+				conn, err := dialer.DialContext(t.Context(), "tcp", s.address)
+				must(t, err)
+				t.Cleanup(func() { _ = conn.Close() })
+				must(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+				dawdle(conn)
 			}
 			for i := range 10 {
 				config := insecure()
@@ -91,12 +83,12 @@ func TestOneAddressHasAllTheRoomThereIs(t *testing.T) {
 		t.Error("one address drove its own connections out")
 	}
 	for _, c := range first {
-		l.follow(c, http.StateActive)
+		c.busy.Add(1)
 	}
 	if _, _, admitted := admit("10.0.0.2", 4); admitted {
 		t.Error("a busy connection was taken")
 	}
-	l.follow(first[1], http.StateIdle)
+	first[1].busy.Add(-1)
 	other, leaves, admitted := admit("10.0.0.2", 5)
 	if !admitted || leaves != first[1].Conn {
 		t.Error("the idle connection did not give way")

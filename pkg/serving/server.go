@@ -21,12 +21,13 @@ import (
 )
 
 // Times and sizes that an API server stays far below. It sends a request at once, with some
-// 500 bytes of header, and keeps connections for later: 90 s (client-go). It must be the one
-// that closes them, as a request that meets a connection on its end is not sent again.
+// 500 bytes of header, and keeps connections for later, also ones that it opened in vain: for
+// 90 s (client-go). It must be the one that closes them, as a request that meets a connection
+// on its end is not sent again. So nothing but the handshake has a shorter time; who dawdles
+// gives way where there are too many connections.
 const (
-	headerTimeout  = 5 * time.Second // also of the TLS handshake
-	idleTimeout    = 2 * time.Minute
-	writeTimeout   = 30 * time.Second // from the end of the header; admission's own are shorter
+	idleTimeout    = 2 * time.Minute  // also until the end of a header
+	writeTimeout   = 30 * time.Second // of the handshake, and from the end of the header; admission's own are shorter
 	headerBytes    = 16 << 10
 	streams        = 250 // at once on an HTTP/2 connection
 	streamBuffer   = 256 << 10
@@ -85,7 +86,7 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("serving: %w", err)
 	}
 	listener := newFairListener(inner, s.options.Connections, s.options.Refused)
-	server := s.http(ctx, listener)
+	server := s.http(ctx)
 	ended := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
@@ -121,19 +122,12 @@ func (s *Server) tls() (*tls.Config, error) {
 	return config, nil
 }
 
-func (s *Server) http(ctx context.Context, listener *fairListener) *http.Server {
+func (s *Server) http(ctx context.Context) *http.Server {
 	return &http.Server{
-		Handler: s.mux, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-		ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
+		Handler: answering(s.mux), ConnContext: withConn, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ReadHeaderTimeout: idleTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streams, MaxReceiveBufferPerConnection: connBuffer, MaxReceiveBufferPerStream: streamBuffer},
 		ErrorLog: stdlog.New(&faults{log: s.options.Log, limit: rate.NewLimiter(faultsASecond, faultsAtOnce)}, "", 0),
-		ConnState: func(conn net.Conn, state http.ConnState) {
-			if wrapped, is := conn.(*tls.Conn); is {
-				if c, ours := wrapped.NetConn().(*peerConn); ours {
-					listener.follow(c, state)
-				}
-			}
-		},
 	}
 }
 
