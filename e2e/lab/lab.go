@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -32,8 +33,8 @@ const (
 
 // Options of a lab.
 type Options struct {
-	// Manifests is the kustomization to install, below manifests/: default or
-	// older-kubernetes; None installs nothing.
+	// Manifests is the kustomization to install, below manifests/; empty is default, or
+	// older-kubernetes where the API server is older than 1.36; None installs nothing.
 	Manifests string
 	// Progress is told what takes time; nil is silence.
 	Progress func(format string, args ...any)
@@ -58,7 +59,8 @@ type Lab struct {
 	Kubeconfig string // path, of the cluster's administrator
 	Dir        string
 	Repository string
-	Issuer     string // URL of the cluster's token issuer
+	Issuer     string           // URL of the cluster's token issuer
+	Version    *version.Version // of the API server
 
 	options   Options
 	env       *envtest.Environment
@@ -75,9 +77,6 @@ type Lab struct {
 // Start brings up etcd and kube-apiserver and installs the webhook, without any
 // replica of it. End it with Stop, also after an error of a later step.
 func Start(ctx context.Context, options Options) (_ *Lab, err error) {
-	if options.Manifests == "" {
-		options.Manifests = "default"
-	}
 	l, err := prepare(options)
 	if err != nil {
 		return nil, err
@@ -96,7 +95,7 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 			err = errors.Join(err, l.Stop())
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.startControlPlane, l.writeKubeconfig, l.install} {
+	for _, step := range []func(context.Context) error{l.startControlPlane, l.askVersion, l.writeKubeconfig, l.install} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}

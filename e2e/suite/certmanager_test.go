@@ -261,6 +261,7 @@ func TestHelmWithAnIssuerOfTheUsersOwn(t *testing.T) {
 // TestManifestsWithCertManager applies manifests/cert-manager as they are.
 func TestManifestsWithCertManager(t *testing.T) {
 	l := certManagerLab(t)
+	needsMarks(t, l) // these manifests are for Kubernetes 1.36 and newer
 	if _, said, err := l.Kubectl(testContext(t), "", "apply", "-k", "manifests/cert-manager"); err != nil {
 		t.Fatal(said)
 	}

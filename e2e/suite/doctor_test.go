@@ -161,7 +161,7 @@ func (f *brokenLink) play(t *testing.T, p *patient) {
 // patientLab is a lab of its own with two replicas, a policy "orders" and an injected Pod "app".
 func patientLab(t *testing.T) *patient {
 	t.Helper()
-	l, err := start("default")
+	l, err := start("")
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Stop()) })
 	p := &patient{Lab: l, kubeconfig: l.Kubeconfig, namespace: newNamespace(t, l, nil, "api-sa")}

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(func() int {
 		var err error
-		if cluster, err = start("default"); err != nil {
+		if cluster, err = start(""); err != nil {
 			fmt.Fprintln(os.Stderr, "suite:", err)
 			return 1
 		}
@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// start brings up a lab with two replicas.
+// start brings up a lab with two replicas; without manifests, those for the API server's version.
 func start(manifests string, flags ...string) (*lab.Lab, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -58,6 +58,14 @@ func start(manifests string, flags ...string) (*lab.Lab, error) {
 		}
 	}
 	return l, nil
+}
+
+// needsMarks skips what an API server older than 1.36 can't do.
+func needsMarks(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	if !l.MarksPods() {
+		t.Skipf("needs a MutatingAdmissionPolicy: Kubernetes 1.36 or newer, this is %s", l.Version)
+	}
 }
 
 func contextFor(limit time.Duration) (context.Context, context.CancelFunc) {

@@ -64,7 +64,7 @@ func TestPoliciesChangeLive(t *testing.T) {
 // them in another way. The webhook refuses such edits, so its configuration steps aside, as
 // for an administrator who got past it.
 func TestEachErrorOfAPolicyGetsItsEvent(t *testing.T) {
-	l, err := start("default")
+	l, err := start("")
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Stop()) })
 	must(t, l.Client.Delete(testContext(t), &registrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: lab.Name}}))
