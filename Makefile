@@ -149,7 +149,14 @@ kube: $(KUBE)/kube ## build Kubernetes and etcd from their modules, once (minute
 	@for component in $(KUBE_COMPONENTS); do ln -sf kube $(KUBE)/$$component; done
 
 $(KUBE)/kube: e2e/kube/main.go e2e/kube/go.mod e2e/kube/go.sum hack/build-kube.sh
-	@hack/build-kube.sh $@
+	@hack/build-kube.sh $@ kube
+
+.PHONY: kube-oldest
+kube-oldest: kube $(BIN)/kube-oldest/kube-apiserver ## build the kube-apiserver of the oldest Kubernetes that the chart supports, once (minutes)
+	@for component in etcd kubectl; do ln -sf ../kube/kube $(BIN)/kube-oldest/$$component; done
+
+$(BIN)/kube-oldest/kube-apiserver: e2e/kube-oldest/main.go e2e/kube-oldest/go.mod e2e/kube-oldest/go.sum hack/build-kube.sh
+	@hack/build-kube.sh $@ kube-oldest
 
 .PHONY: account-b
 account-b: $(BIN)/versitygw ## build the S3, IAM and STS of the tests' Account B, once (a minute)
