@@ -8,11 +8,7 @@ complain() { echo "verify: $*" >&2; fail=1; }
 
 unformatted=$(git ls-files '*.go' | xargs gofmt -l)
 [ -z "$unformatted" ] || complain "not formatted, run gofmt -w: $unformatted"
-<<<<<<< HEAD
 for module in . tools e2e/kube e2e/kube-oldest e2e/accountb e2e/tofu e2e/helm e2e/helm3 e2e/certmanager e2e/kind e2e/krew e2e/browser hack/images; do
-=======
-for module in . tools e2e/kube e2e/kube-oldest e2e/accountb e2e/tofu e2e/helm e2e/helm3 e2e/certmanager e2e/kind e2e/browser hack/images; do
->>>>>>> c1e2028 (Build the oldest supported kube-apiserver)
   (cd "$module" && go mod tidy -diff >/dev/null) || complain "$module/go.mod is not tidy, run: cd $module && go mod tidy"
 done
 for module in . e2e/browser e2e/certmanager e2e/kind hack/images; do

@@ -71,6 +71,7 @@ type Lab struct {
 	accountB  *AccountB
 	stops     []func()   // of what must end before the API server
 	mutex     sync.Mutex // of processes
+	endpoints sync.Mutex // of the Service's Endpoints
 	processes []*PodProcess
 }
 

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -137,7 +138,7 @@ func (r *Replica) keepEndpoint(ctx context.Context) {
 			return
 		case <-r.done:
 			if !r.held.Load() {
-				_ = r.lab.Client.Delete(ctx, r.slice(false))
+				_ = r.deleteSlice(ctx)
 			}
 			return
 		case <-time.After(100 * time.Millisecond):
@@ -151,6 +152,9 @@ func (r *Replica) keepEndpoint(ctx context.Context) {
 					existing.Endpoints, existing.Ports = slice.Endpoints, slice.Ports
 					err = r.lab.Client.Update(ctx, existing)
 				}
+			}
+			if err == nil {
+				err = r.lab.mirrorEndpoints(ctx)
 			}
 			if err == nil {
 				known = ready
@@ -200,8 +204,12 @@ func (r *Replica) removeEndpoint() {
 		r.stop()
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		_ = r.lab.Client.Delete(ctx, r.slice(false))
+		_ = r.deleteSlice(ctx)
 	})
+}
+
+func (r *Replica) deleteSlice(ctx context.Context) error {
+	return errors.Join(r.lab.Client.Delete(ctx, r.slice(false)), r.lab.mirrorEndpoints(ctx))
 }
 
 // freePorts finds ports that nobody listens on now.
