@@ -24,9 +24,9 @@ func (l *Lab) install(ctx context.Context) error {
 	if err := l.EnsureDefaultAccount(ctx, "default"); err != nil || l.options.Manifests == None {
 		return err
 	}
-	l.options.Progress("installing manifests/%s", l.options.Manifests)
-	if _, stderr, err := l.Kubectl(ctx, "", "apply", "-k", "manifests/"+l.options.Manifests); err != nil {
-		return fmt.Errorf("kubectl apply -k manifests/%s: %s", l.options.Manifests, stderr)
+	l.options.Progress("installing %s", l.Manifests())
+	if _, stderr, err := l.Kubectl(ctx, "", "apply", "-k", l.Manifests()); err != nil {
+		return fmt.Errorf("kubectl apply -k %s: %s", l.Manifests(), stderr)
 	}
 	return l.WebhookAccess(ctx)
 }

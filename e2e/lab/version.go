@@ -37,3 +37,6 @@ func (l *Lab) askVersion(context.Context) error {
 // (serviceAccountPods mode Policy). It goes by the version alone, so that on a new one
 // nothing is left out because something is missing.
 func (l *Lab) MarksPods() bool { return l.Version.AtLeast(marking) }
+
+// Manifests is the directory of those that were installed.
+func (l *Lab) Manifests() string { return "manifests/" + l.options.Manifests }

@@ -552,7 +552,7 @@ func clusterFaults() []brokenLink {
 
 func reinstall(t *testing.T, p *patient) {
 	t.Helper()
-	p.kubectl(t, "apply", "-k", "manifests/default")
+	p.kubectl(t, "apply", "-k", p.Manifests())
 }
 
 func (p *patient) kubectl(t *testing.T, args ...string) {

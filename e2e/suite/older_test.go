@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
 )
 
 // TestOlderKubernetes runs what differs where the API server can't mark Pods of
@@ -48,4 +50,27 @@ func TestOlderKubernetes(t *testing.T) {
 			}
 		}
 	})
+	if !l.MarksPods() {
+		t.Run("the manifests for newer servers are told apart", func(t *testing.T) { wrongManifests(t, l) })
+	}
+}
+
+// wrongManifests applies what needs Kubernetes 1.36: what is left is safe, and doctor names it.
+func wrongManifests(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	if _, _, err := l.Kubectl(testContext(t), "", "apply", "-k", "manifests/default"); err == nil {
+		t.Error("kubectl does not complain")
+	}
+	_, err := l.StartReplica(testContext(t), "of-a-newer-one")
+	must(t, err)
+	ns := newNamespace(t, l, nil)
+	must(t, l.Client.Create(testContext(t), labelledAccount(ns, "api-sa", "any-order", nil)))
+	eventually(t, "a Pod that nobody marks is refused", func() bool {
+		err := l.Client.Create(testContext(t), pod(ns, "asks"), client.DryRunAll)
+		return err != nil && strings.Contains(err.Error(), "has no bucket access injected")
+	})
+	report, _, code := plugin(t, "", nil, "doctor", "--kubeconfig="+l.Kubeconfig)
+	if code == 0 || !strings.Contains(report, "is for Kubernetes 1.36 and newer") || !strings.Contains(report, "manifests/older-kubernetes") {
+		t.Errorf("doctor ends in %d and says: %s", code, report)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -37,6 +38,7 @@ type Doctor struct {
 	Begun func(id string)
 	Ended func(check *Check)
 
+	kubernetes   *version.Info // of the API server
 	installation *installation.Installation
 	answered     bool // the API server did
 	facts        *status.Facts

@@ -2,13 +2,17 @@ package doctor
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/version"
+	"sigs.k8s.io/yaml"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
@@ -75,6 +79,33 @@ func TestAMissingRightIsNoFault(t *testing.T) {
 	} {
 		if got := unread(err, "get pods"); got.State != want || got.Why == "" || got.Fix == "" {
 			t.Errorf("%v: %+v, want %s", err, got, want)
+		}
+	}
+}
+
+func TestVersionsOfAPIServers(t *testing.T) {
+	for minor, want := range map[string]bool{"29": true, "35": true, "35+": true, "36": false, "36+": false, "37": false, "": false} {
+		if got := older(&version.Info{Major: "1", Minor: minor}, markingMinor); got != want {
+			t.Errorf("1.%s: %t", minor, got)
+		}
+	}
+	if older(&version.Info{Major: "2", Minor: "0"}, markingMinor) {
+		t.Error("2.0 is taken for an older one")
+	}
+}
+
+func TestMarksAreWaitedForByASelectorThatAsksForThem(t *testing.T) {
+	for manifests, want := range map[string]bool{"default": true, "older-kubernetes": false} {
+		text, err := os.ReadFile("../../manifests/" + manifests + "/mutating-webhooks.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var configuration admissionv1.MutatingWebhookConfiguration
+		if err := yaml.Unmarshal(text, &configuration); err != nil {
+			t.Fatal(err)
+		}
+		if got := waitsForMarks(configuration.Webhooks); got != want {
+			t.Errorf("manifests/%s: %t", manifests, got)
 		}
 	}
 }

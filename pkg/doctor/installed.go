@@ -13,6 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,21 +22,41 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/installation"
 )
 
-// oldestMinor is that of the first Kubernetes with matchConditions and ValidatingAdmissionPolicies.
-const oldestMinor = 30
+// oldestMinor is that of the first Kubernetes with matchConditions and ValidatingAdmissionPolicies,
+// markingMinor that of the first with MutatingAdmissionPolicies.
+const (
+	oldestMinor  = 30
+	markingMinor = 36
+)
 
 func (d *Doctor) server(context.Context) result {
-	version, err := d.Clients.Discovery().ServerVersion()
+	var err error
+	d.kubernetes, err = d.Clients.Discovery().ServerVersion()
 	d.answered = err == nil
 	if err != nil {
 		return failed("the API server does not answer: "+err.Error(),
 			"see the kubeconfig's context, its credentials, and the way to the cluster", "").looking(d.Kubectl.Command("cluster-info"))
 	}
-	minor, err := strconv.Atoi(strings.TrimRight(version.Minor, "+"))
-	if err == nil && version.Major == "1" && minor < oldestMinor {
-		return failed("the API server is Kubernetes "+version.GitVersion+", the webhook needs 1.30 or newer", "upgrade the cluster", "")
+	if older(d.kubernetes, oldestMinor) {
+		return failed("the API server is Kubernetes "+d.kubernetes.GitVersion+", the webhook needs 1.30 or newer", "upgrade the cluster", "")
 	}
-	return fine("Kubernetes %s; plugin %s", version.GitVersion, d.Version)
+	return fine("Kubernetes %s; plugin %s", d.kubernetes.GitVersion, d.Version)
+}
+
+// older tells whether an API server is older than Kubernetes 1.minor.
+func older(server *version.Info, minor int) bool {
+	its, err := strconv.Atoi(strings.TrimRight(server.Minor, "+"))
+	return err == nil && server.Major == "1" && its < minor
+}
+
+// waitsForMarks tells whether Pods of labelled ServiceAccounts are sent only once the API
+// server has marked them.
+func waitsForMarks(webhooks []admissionv1.MutatingWebhook) bool {
+	return slices.ContainsFunc(webhooks, func(w admissionv1.MutatingWebhook) bool {
+		return w.ObjectSelector != nil && slices.ContainsFunc(w.ObjectSelector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
+			return r.Key == v1alpha1.LabelServiceAccountPolicy && r.Operator == metav1.LabelSelectorOpExists
+		})
+	})
 }
 
 // configurations holds them against what is installed.
@@ -54,6 +75,11 @@ func (d *Doctor) configurations(ctx context.Context) result {
 	}
 	if missing := lacking(names, "/mutate/"); missing != "" {
 		return failed("MutatingWebhookConfiguration "+d.Configuration+" lacks the entries "+missing, "install the chart or the manifests again", "")
+	}
+	if older(d.kubernetes, markingMinor) && waitsForMarks(found.Webhooks) {
+		return failed("MutatingWebhookConfiguration "+d.Configuration+" is for Kubernetes 1.36 and newer, "+
+			"where the API server marks Pods of labelled ServiceAccounts; this is "+d.kubernetes.GitVersion+", and refuses them",
+			"install the chart with serviceAccountPods.mode empty or Webhook, or manifests/older-kubernetes", "")
 	}
 	if validating := d.installation.Validating(ctx); validating.Failed() {
 		return d.finding(validating, "get validatingwebhookconfigurations/"+d.Configuration)
