@@ -106,6 +106,10 @@ bench: kube account-b build ## measure; medians of BENCHCOUNT runs
 scale: kube build ## 100,000 ServiceAccounts, 10,000 Namespaces and policies, 50,000 Pods: memory and times (a quarter of an hour; SCALE=0.1 is a tenth)
 	@SCALE=$(or $(SCALE),1) go test ./e2e/scale -count=1 -timeout 90m -v
 
+.PHONY: bill
+bill: kube build ## CPU of API server and webhook for each created Pod, injected and bystander, beside a cluster without us (BILL_ROUNDS, 5; minutes)
+	@BILL_ROUNDS=$(or $(BILL_ROUNDS),5) go test ./e2e/bill -count=1 -timeout 60m -v
+
 .PHONY: load
 load: kube build ## requests a second, CPU and latencies up to saturation and beyond, beside a constant answer; 10,000 connections (LOAD_SECONDS each, 5)
 	@LOAD_SECONDS=$(or $(LOAD_SECONDS),5) go test ./e2e/load -count=1 -timeout 60m -v
@@ -192,9 +196,9 @@ $(BIN)/helm3: e2e/helm3/go.mod e2e/helm3/go.sum
 	@cd e2e/helm3 && go build -trimpath -ldflags "-s -w" -o $@ helm.sh/helm/v3/cmd/helm
 
 .PHONY: krew
-krew: $(BIN)/krew ## build krew from its module, once
+krew: $(BIN)/krew $(BIN)/validate-krew-manifest ## build krew from its module, once
 
-$(BIN)/krew: e2e/krew/go.mod e2e/krew/go.sum
+$(BIN)/krew $(BIN)/validate-krew-manifest &: e2e/krew/go.mod e2e/krew/go.sum
 	@echo "building krew (half a minute, once)"
 	@cd e2e/krew && go build -trimpath -ldflags "-s -w" -o $(BIN)/ sigs.k8s.io/krew/cmd/krew sigs.k8s.io/krew/cmd/validate-krew-manifest
 

@@ -396,28 +396,17 @@ func review(t *testing.T) []byte {
 // memory is what a process has resident, in bytes.
 func memory(t *testing.T, pid int) int64 {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	size, err := lab.Memory(pid, "VmRSS")
 	must(t, err)
-	pages, err := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
-	must(t, err)
-	return pages * int64(os.Getpagesize())
+	return size
 }
 
-// cpu is what a process has used, by the kernel's clock of 100 ticks a second.
+// cpu is what a process has used.
 func cpu(t *testing.T, pid int) time.Duration {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	used, err := lab.CPU(pid)
 	must(t, err)
-	_, rest, _ := strings.Cut(string(text), ") ") // behind the name
-	fields := strings.Fields(rest)
-	const utime, stime = 11, 12 // proc(5): fields 14 and 15
-	var ticks int
-	for _, field := range []string{fields[utime], fields[stime]} {
-		n, err := strconv.Atoi(field)
-		must(t, err)
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return used
 }
 
 func must(tb testing.TB, err error) {

@@ -264,32 +264,14 @@ func rss(t *testing.T, r *lab.Replica) int64 { t.Helper(); return status(t, r, "
 // status is a size in /proc/PID/status, in bytes.
 func status(t *testing.T, r *lab.Replica, name string) int64 {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.PID()))
+	size, err := lab.Memory(r.PID(), name)
 	must(t, err)
-	for line := range strings.Lines(string(text)) {
-		if key, value, _ := strings.Cut(line, ":"); key == name {
-			kibi, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
-			must(t, err)
-			return kibi << 10
-		}
-	}
-	t.Fatalf("no %s of process %d", name, r.PID())
-	return 0
+	return size
 }
 
-// cpu is what the process has used, by the kernel's clock of 100 ticks a second.
 func cpu(t *testing.T, r *lab.Replica) time.Duration {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID()))
+	used, err := lab.CPU(r.PID())
 	must(t, err)
-	_, rest, _ := strings.Cut(string(text), ") ") // behind the name
-	fields := strings.Fields(rest)
-	const utime, stime = 11, 12 // proc(5): fields 14 and 15
-	var ticks int
-	for _, field := range []string{fields[utime], fields[stime]} {
-		n, err := strconv.Atoi(field)
-		must(t, err)
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return used
 }

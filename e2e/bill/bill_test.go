@@ -1,0 +1,233 @@
+// Package bill adds up what one created Pod costs a cluster: CPU of the API server and of the
+// webhook, and the time that whoever creates it waits, with us and without.
+package bill
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
+)
+
+const labelPolicy = "bucket-access.io/policy"
+
+func TestMain(m *testing.M) {
+	if code, again := lab.Isolate(0); again {
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
+// site is a cluster: with the webhook in one of its modes, or without.
+type site struct {
+	name    string
+	clients *kubernetes.Clientset
+	server  int // PIDs
+	webhook int
+}
+
+// way is how a Pod is created, and what becomes of it.
+type way struct {
+	name, site, namespace, account string
+	labels                         map[string]string
+	containers                     int
+	injected                       bool
+}
+
+func ways() (all []way) {
+	asks := map[string]string{labelPolicy: "orders"}
+	for _, containers := range []int{1, 3, 20} {
+		all = append(all,
+			way{name: "no webhook in the cluster", site: "without", namespace: "plain", account: "api-sa", containers: containers},
+			way{name: "bystander, mode Policy", site: "default", namespace: "plain", account: "api-sa", containers: containers},
+			way{name: "bystander, mode Webhook", site: "older-kubernetes", namespace: "plain", account: "api-sa", containers: containers},
+			way{name: "by the Pod's label", site: "default", namespace: "plain", account: "api-sa", labels: asks, containers: containers, injected: true},
+		)
+	}
+	return append(all,
+		way{name: "by the ServiceAccount's, mode Policy", site: "default", namespace: "plain", account: "labelled", containers: 3, injected: true},
+		way{name: "by the ServiceAccount's, mode Webhook", site: "older-kubernetes", namespace: "plain", account: "labelled", containers: 3, injected: true},
+		way{name: "by the Namespace's", site: "default", namespace: "asking", account: "api-sa", containers: 3, injected: true},
+		way{name: "by the Namespace's, and not listed", site: "default", namespace: "asking", account: "other", containers: 3},
+	)
+}
+
+// TestTheWholeBill creates the same number of Pods in each way, in turns, BILL_ROUNDS times,
+// and tells medians.
+func TestTheWholeBill(t *testing.T) {
+	rounds, err := strconv.Atoi(os.Getenv("BILL_ROUNDS"))
+	if err != nil {
+		t.Skip("this measures: make bill")
+	}
+	sites := map[string]*site{}
+	for _, name := range []string{"without", "default", "older-kubernetes"} {
+		sites[name] = newSite(t, name)
+	}
+	costs := map[int][]cost{}
+	all := ways()
+	for round := range rounds + 1 {
+		for i, w := range all {
+			c := w.measure(t, sites[w.site], fmt.Sprintf("%d-%d", round, i))
+			if round > 0 { // the first one warms caches up
+				costs[i] = append(costs[i], c)
+			}
+		}
+		fmt.Printf("bill: round %d of %d\n", round, rounds)
+	}
+	t.Logf("%-38s %10s %12s %12s %10s %10s", "median of "+strconv.Itoa(rounds), "containers", "API server", "webhook", "p50", "p99")
+	for i, w := range all {
+		c := median(costs[i])
+		t.Logf("%-38s %10d %12s %12s %10s %10s", w.name, w.containers, c.server.Round(10*time.Microsecond), c.webhook.Round(10*time.Microsecond),
+			c.p50.Round(10*time.Microsecond), c.p99.Round(10*time.Microsecond))
+	}
+	for i := 0; i < len(all); i += 4 {
+		if all[i].site != "without" {
+			break
+		}
+		base, policy, called := median(costs[i]), median(costs[i+1]), median(costs[i+2])
+		t.Logf("%d containers: a bystander costs %.2f times the CPU of a cluster without us in mode Policy, %.2f in mode Webhook", all[i].containers,
+			float64(policy.server+policy.webhook)/float64(base.server), float64(called.server+called.webhook)/float64(base.server))
+	}
+}
+
+type cost struct{ server, webhook, p50, p99 time.Duration }
+
+func median(costs []cost) cost {
+	of := func(field func(cost) time.Duration) time.Duration {
+		values := make([]time.Duration, len(costs))
+		for i, c := range costs {
+			values[i] = field(c)
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	return cost{
+		server: of(func(c cost) time.Duration { return c.server }), webhook: of(func(c cost) time.Duration { return c.webhook }),
+		p50: of(func(c cost) time.Duration { return c.p50 }), p99: of(func(c cost) time.Duration { return c.p99 }),
+	}
+}
+
+// measure creates Pods one after the other and takes them away.
+func (w way) measure(t *testing.T, s *site, id string) cost {
+	t.Helper()
+	const n = 200
+	server, webhook := cpu(t, s.server), cpu(t, s.webhook)
+	took := make([]time.Duration, n)
+	for i := range took {
+		p := w.pod(fmt.Sprintf("%s-%d", id, i))
+		start := time.Now()
+		made, err := s.clients.CoreV1().Pods(w.namespace).Create(t.Context(), p, metav1.CreateOptions{})
+		took[i] = time.Since(start)
+		must(t, err)
+		if _, injected := made.Labels["bucket-access.io/injected"]; injected != w.injected {
+			t.Fatalf("%s: injected is %t", w.name, injected)
+		}
+	}
+	c := cost{server: (cpu(t, s.server) - server) / n, webhook: (cpu(t, s.webhook) - webhook) / n}
+	slices.Sort(took)
+	c.p50, c.p99 = took[n/2], took[n*99/100]
+	now := int64(0)
+	must(t, s.clients.CoreV1().Pods(w.namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}))
+	return c
+}
+
+func (w way) pod(name string) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "orders-api"}}, Spec: corev1.PodSpec{ServiceAccountName: w.account}}
+	for key, value := range w.labels {
+		p.Labels[key] = value
+	}
+	for i := range w.containers {
+		c := corev1.Container{Name: fmt.Sprintf("container-%d", i), Image: "registry.example.com/shop/orders-api:v1.2.3"}
+		for n := range 20 {
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("SOME_VARIABLE_%d", n), Value: "a value of some length, as they have"})
+		}
+		p.Spec.Containers = append(p.Spec.Containers, c)
+	}
+	return p
+}
+
+func newSite(t *testing.T, name string) *site {
+	t.Helper()
+	manifests := name
+	if name == "without" {
+		manifests = lab.None
+	}
+	l, err := lab.Start(t.Context(), lab.Options{Manifests: manifests, LogDir: os.Getenv("LOG_DIR")})
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Stop()) })
+	ctx := t.Context()
+	for namespace, labels := range map[string]map[string]string{"plain": nil, "asking": {labelPolicy: "orders"}} {
+		must(t, l.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: labels}}))
+		for _, account := range []string{"api-sa", "other"} {
+			must(t, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}))
+		}
+	}
+	s := &site{name: name, server: serverOf(t, l)}
+	if name != "without" {
+		must(t, l.Client.Create(ctx, &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "policies", Labels: map[string]string{"bucket-access.io/policies": "true"}},
+			Data: map[string]string{"orders": "apiVersion: bucket-access.io/v1alpha1\nkind: BucketAccessPolicy\nbucket: orders-data\nregion: eu-west-1\n" +
+				"roleARN: arn:aws:iam::222222222222:role/s3-reader-role\nsubjects: [{namespace: \"*\", serviceAccount: api-sa}, {namespace: plain, serviceAccount: labelled}]\n"},
+		}))
+		replica, err := l.StartReplica(ctx, "billed-"+name, "--log-level=info")
+		must(t, err)
+		s.webhook = replica.PID()
+	}
+	must(t, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "plain", Name: "labelled", Labels: map[string]string{labelPolicy: "orders"}}}))
+	time.Sleep(2 * time.Second) // until the API server has seen what was installed
+	config := rest.CopyConfig(l.Config)
+	config.QPS, config.ContentType = -1, runtime.ContentTypeProtobuf // as controllers ask
+	s.clients, err = kubernetes.NewForConfig(config)
+	must(t, err)
+	return s
+}
+
+// serverOf is the PID of a lab's kube-apiserver, of which several run.
+func serverOf(t *testing.T, l *lab.Lab) int {
+	t.Helper()
+	address, err := url.Parse(l.Config.Host)
+	must(t, err)
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	must(t, err)
+	for _, path := range lines {
+		text, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(text, []byte("kube-apiserver")) && bytes.Contains(text, []byte("--advertise-address="+address.Hostname()+"\x00")) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			must(t, err)
+			return pid
+		}
+	}
+	t.Fatalf("no kube-apiserver at %s", address.Hostname())
+	return 0
+}
+
+// cpu is what a process has used; 0 of none.
+func cpu(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	if pid == 0 {
+		return 0
+	}
+	used, err := lab.CPU(pid)
+	must(t, err)
+	return used
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
