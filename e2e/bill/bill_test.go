@@ -189,7 +189,7 @@ func newSite(t *testing.T, name string) *site {
 	must(t, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "plain", Name: "labelled", Labels: map[string]string{labelPolicy: "orders"}}}))
 	time.Sleep(2 * time.Second) // until the API server has seen what was installed
 	config := rest.CopyConfig(l.Config)
-	config.QPS, config.ContentType = -1, runtime.ContentTypeProtobuf // as controllers ask
+	config.QPS, config.ContentType, config.WarningHandler = -1, runtime.ContentTypeProtobuf, rest.NoWarnings{} // as controllers ask
 	s.clients, err = kubernetes.NewForConfig(config)
 	must(t, err)
 	return s
