@@ -108,11 +108,11 @@ scale: kube build ## 100,000 ServiceAccounts, 10,000 Namespaces and policies, 50
 
 .PHONY: bill
 bill: kube build ## CPU of API server and webhook for each created Pod, injected and bystander, beside a cluster without us (BILL_ROUNDS, 5; minutes)
-	@BILL_ROUNDS=$(or $(BILL_ROUNDS),5) go test ./e2e/bill -count=1 -timeout 60m -v
+	@BILL_ROUNDS=$(or $(BILL_ROUNDS),5) go test ./e2e/bill -run '^$$' -bench . -benchtime 1x -timeout 60m
 
 .PHONY: load
 load: kube build ## requests a second, CPU and latencies up to saturation and beyond, beside a constant answer; 10,000 connections (LOAD_SECONDS each, 5)
-	@LOAD_SECONDS=$(or $(LOAD_SECONDS),5) go test ./e2e/load -count=1 -timeout 60m -v
+	@LOAD_SECONDS=$(or $(LOAD_SECONDS),5) go test ./e2e/load -count=1 -bench . -benchtime 1x -timeout 60m
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)

@@ -4,6 +4,7 @@ package bill
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/url"
 	"os"
@@ -65,13 +66,11 @@ func ways() (all []way) {
 	)
 }
 
-// TestTheWholeBill creates the same number of Pods in each way, in turns, BILL_ROUNDS times,
-// and tells medians.
-func TestTheWholeBill(t *testing.T) {
-	rounds, err := strconv.Atoi(os.Getenv("BILL_ROUNDS"))
-	if err != nil {
-		t.Skip("this measures: make bill")
-	}
+// BenchmarkTheWholeBill creates the same number of Pods in each way, in turns, BILL_ROUNDS
+// times, and tells medians.
+func BenchmarkTheWholeBill(t *testing.B) {
+	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("BILL_ROUNDS"), "5"))
+	must(t, err)
 	sites := map[string]*site{}
 	for _, name := range []string{"without", "default", "older-kubernetes"} {
 		sites[name] = newSite(t, name)
@@ -87,10 +86,10 @@ func TestTheWholeBill(t *testing.T) {
 		}
 		fmt.Printf("bill: round %d of %d\n", round, rounds)
 	}
-	t.Logf("%-38s %10s %12s %12s %10s %10s", "median of "+strconv.Itoa(rounds), "containers", "API server", "webhook", "p50", "p99")
+	tell("%-38s %10s %12s %12s %10s %10s", "median of "+strconv.Itoa(rounds), "containers", "API server", "webhook", "p50", "p99")
 	for i, w := range all {
 		c := median(costs[i])
-		t.Logf("%-38s %10d %12s %12s %10s %10s", w.name, w.containers, c.server.Round(10*time.Microsecond), c.webhook.Round(10*time.Microsecond),
+		tell("%-38s %10d %12s %12s %10s %10s", w.name, w.containers, c.server.Round(10*time.Microsecond), c.webhook.Round(10*time.Microsecond),
 			c.p50.Round(10*time.Microsecond), c.p99.Round(10*time.Microsecond))
 	}
 	for i := 0; i < len(all); i += 4 {
@@ -98,7 +97,7 @@ func TestTheWholeBill(t *testing.T) {
 			break
 		}
 		base, policy, called := median(costs[i]), median(costs[i+1]), median(costs[i+2])
-		t.Logf("%d containers: a bystander costs %.2f times the CPU of a cluster without us in mode Policy, %.2f in mode Webhook", all[i].containers,
+		tell("%d containers: a bystander costs %.2f times the CPU of a cluster without us in mode Policy, %.2f in mode Webhook", all[i].containers,
 			float64(policy.server+policy.webhook)/float64(base.server), float64(called.server+called.webhook)/float64(base.server))
 	}
 }
@@ -121,26 +120,26 @@ func median(costs []cost) cost {
 }
 
 // measure creates Pods one after the other and takes them away.
-func (w way) measure(t *testing.T, s *site, id string) cost {
-	t.Helper()
+func (w way) measure(tb testing.TB, s *site, id string) cost {
+	tb.Helper()
 	const n = 200
-	server, webhook := cpu(t, s.server), cpu(t, s.webhook)
+	server, webhook := cpu(tb, s.server), cpu(tb, s.webhook)
 	took := make([]time.Duration, n)
 	for i := range took {
 		p := w.pod(fmt.Sprintf("%s-%d", id, i))
 		start := time.Now()
-		made, err := s.clients.CoreV1().Pods(w.namespace).Create(t.Context(), p, metav1.CreateOptions{})
+		made, err := s.clients.CoreV1().Pods(w.namespace).Create(tb.Context(), p, metav1.CreateOptions{})
 		took[i] = time.Since(start)
-		must(t, err)
+		must(tb, err)
 		if _, injected := made.Labels["bucket-access.io/injected"]; injected != w.injected {
-			t.Fatalf("%s: injected is %t", w.name, injected)
+			tb.Fatalf("%s: injected is %t", w.name, injected)
 		}
 	}
-	c := cost{server: (cpu(t, s.server) - server) / n, webhook: (cpu(t, s.webhook) - webhook) / n}
+	c := cost{server: (cpu(tb, s.server) - server) / n, webhook: (cpu(tb, s.webhook) - webhook) / n}
 	slices.Sort(took)
 	c.p50, c.p99 = took[n/2], took[n*99/100]
 	now := int64(0)
-	must(t, s.clients.CoreV1().Pods(w.namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}))
+	must(tb, s.clients.CoreV1().Pods(w.namespace).DeleteCollection(tb.Context(), metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}))
 	return c
 }
 
@@ -159,71 +158,74 @@ func (w way) pod(name string) *corev1.Pod {
 	return p
 }
 
-func newSite(t *testing.T, name string) *site {
-	t.Helper()
+func newSite(tb testing.TB, name string) *site {
+	tb.Helper()
 	manifests := name
 	if name == "without" {
 		manifests = lab.None
 	}
-	l, err := lab.Start(t.Context(), lab.Options{Manifests: manifests, LogDir: os.Getenv("LOG_DIR")})
-	must(t, err)
-	t.Cleanup(func() { must(t, l.Stop()) })
-	ctx := t.Context()
+	l, err := lab.Start(tb.Context(), lab.Options{Manifests: manifests, LogDir: os.Getenv("LOG_DIR")})
+	must(tb, err)
+	tb.Cleanup(func() { must(tb, l.Stop()) })
+	ctx := tb.Context()
 	for namespace, labels := range map[string]map[string]string{"plain": nil, "asking": {labelPolicy: "orders"}} {
-		must(t, l.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: labels}}))
+		must(tb, l.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: labels}}))
 		for _, account := range []string{"api-sa", "other"} {
-			must(t, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}))
+			must(tb, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}))
 		}
 	}
-	s := &site{name: name, server: serverOf(t, l)}
+	s := &site{name: name, server: serverOf(tb, l)}
 	if name != "without" {
-		must(t, l.Client.Create(ctx, &corev1.ConfigMap{
+		must(tb, l.Client.Create(ctx, &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "policies", Labels: map[string]string{"bucket-access.io/policies": "true"}},
 			Data: map[string]string{"orders": "apiVersion: bucket-access.io/v1alpha1\nkind: BucketAccessPolicy\nbucket: orders-data\nregion: eu-west-1\n" +
 				"roleARN: arn:aws:iam::222222222222:role/s3-reader-role\nsubjects: [{namespace: \"*\", serviceAccount: api-sa}, {namespace: plain, serviceAccount: labelled}]\n"},
 		}))
 		replica, err := l.StartReplica(ctx, "billed-"+name, "--log-level=info")
-		must(t, err)
+		must(tb, err)
 		s.webhook = replica.PID()
 	}
-	must(t, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "plain", Name: "labelled", Labels: map[string]string{labelPolicy: "orders"}}}))
+	must(tb, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "plain", Name: "labelled", Labels: map[string]string{labelPolicy: "orders"}}}))
 	time.Sleep(2 * time.Second) // until the API server has seen what was installed
 	config := rest.CopyConfig(l.Config)
 	config.QPS, config.ContentType, config.WarningHandler = -1, runtime.ContentTypeProtobuf, rest.NoWarnings{} // as controllers ask
 	s.clients, err = kubernetes.NewForConfig(config)
-	must(t, err)
+	must(tb, err)
 	return s
 }
 
 // serverOf is the PID of a lab's kube-apiserver, of which several run.
-func serverOf(t *testing.T, l *lab.Lab) int {
-	t.Helper()
+func serverOf(tb testing.TB, l *lab.Lab) int {
+	tb.Helper()
 	address, err := url.Parse(l.Config.Host)
-	must(t, err)
+	must(tb, err)
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	must(t, err)
+	must(tb, err)
 	for _, path := range lines {
 		text, err := os.ReadFile(path)
 		if err == nil && bytes.Contains(text, []byte("kube-apiserver")) && bytes.Contains(text, []byte("--advertise-address="+address.Hostname()+"\x00")) {
 			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			must(t, err)
+			must(tb, err)
 			return pid
 		}
 	}
-	t.Fatalf("no kube-apiserver at %s", address.Hostname())
+	tb.Fatalf("no kube-apiserver at %s", address.Hostname())
 	return 0
 }
 
 // cpu is what a process has used; 0 of none.
-func cpu(t *testing.T, pid int) time.Duration {
-	t.Helper()
+func cpu(tb testing.TB, pid int) time.Duration {
+	tb.Helper()
 	if pid == 0 {
 		return 0
 	}
 	used, err := lab.CPU(pid)
-	must(t, err)
+	must(tb, err)
 	return used
 }
+
+// tell prints a line of a table, of which a benchmark's own log would be cut.
+func tell(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
 func must(tb testing.TB, err error) {
 	tb.Helper()

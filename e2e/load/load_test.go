@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -62,15 +63,12 @@ func (r *result) each() time.Duration {
 	return 0
 }
 
-// seconds a measurement takes; without any, nothing is measured.
-func seconds(t *testing.T) time.Duration {
-	t.Helper()
-	text := os.Getenv("LOAD_SECONDS")
-	if text == "" {
-		t.Skip("this measures: make load")
-	}
+// seconds a measurement takes.
+func seconds(tb testing.TB) time.Duration {
+	tb.Helper()
+	text := cmp.Or(os.Getenv("LOAD_SECONDS"), "5")
 	n, err := strconv.ParseFloat(text, 64)
-	must(t, err)
+	must(tb, err)
 	return time.Duration(n * float64(time.Second))
 }
 
@@ -100,11 +98,11 @@ func (s *server) one(ctx context.Context, client *http.Client, body []byte) (sta
 }
 
 // closed keeps so many requests in flight; each comes when the one before was answered.
-func (s *server) closed(t *testing.T, http2 bool, inFlight int, body []byte) *result {
-	t.Helper()
+func (s *server) closed(tb testing.TB, http2 bool, inFlight int, body []byte) *result {
+	tb.Helper()
 	client := clientOf(http2, inFlight)
 	defer client.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
 	var total result
 	var mu sync.Mutex
@@ -133,28 +131,28 @@ func (s *server) closed(t *testing.T, http2 bool, inFlight int, body []byte) *re
 	}
 	connected.Wait()
 	measuring.Store(true)
-	before, start := cpu(t, s.pid), time.Now()
-	time.Sleep(seconds(t))
+	before, start := cpu(tb, s.pid), time.Now()
+	time.Sleep(seconds(tb))
 	measuring.Store(false)
-	total.cpu, total.took = cpu(t, s.pid)-before, time.Since(start)
+	total.cpu, total.took = cpu(tb, s.pid)-before, time.Since(start)
 	stop.Store(true)
 	group.Wait()
 	return &total
 }
 
 // open sends so many a second, whether they are answered or not, as an API server's users do.
-func (s *server) open(t *testing.T, client *http.Client, rate float64, body []byte) *result {
-	t.Helper()
+func (s *server) open(tb testing.TB, client *http.Client, rate float64, body []byte) *result {
+	tb.Helper()
 	var total result
 	var mu sync.Mutex
 	var group sync.WaitGroup
-	before, start := cpu(t, s.pid), time.Now()
-	total.planned = int(rate * seconds(t).Seconds())
+	before, start := cpu(tb, s.pid), time.Now()
+	total.planned = int(rate * seconds(tb).Seconds())
 	for i := range total.planned {
 		due := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
 		time.Sleep(time.Until(due))
 		group.Go(func() {
-			status, err := s.one(t.Context(), client, body)
+			status, err := s.one(tb.Context(), client, body)
 			took := time.Since(due) // what the one who asked has waited
 			mu.Lock()
 			defer mu.Unlock()
@@ -162,7 +160,7 @@ func (s *server) open(t *testing.T, client *http.Client, rate float64, body []by
 		})
 	}
 	group.Wait()
-	total.cpu, total.took = cpu(t, s.pid)-before, time.Since(start)
+	total.cpu, total.took = cpu(tb, s.pid)-before, time.Since(start)
 	return &total
 }
 
@@ -183,13 +181,12 @@ func (r *result) add(other *result) {
 	r.latencies = append(r.latencies, other.latencies...)
 }
 
-// TestLoad tells requests a second, CPU of each and latencies, from one in flight to twice of
+// BenchmarkLoad tells requests a second, CPU of each and latencies, from one in flight to twice of
 // what is let in. It fails where a request is lost or answered wrong.
-func TestLoad(t *testing.T) {
-	seconds(t)
+func BenchmarkLoad(t *testing.B) {
 	webhook, fixed, _ := servers(t)
 	body := review(t)
-	t.Logf("a review of %d bytes", len(body))
+	tell("a review of %d bytes", len(body))
 	for _, http2 := range []bool{false, true} {
 		version := map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[http2]
 		var ratios []float64
@@ -198,20 +195,19 @@ func TestLoad(t *testing.T) {
 			for i, s := range []*server{fixed, webhook} {
 				r := s.closed(t, http2, inFlight, body)
 				cost[i] = r.each()
-				t.Logf("%s, %3d in flight, %-8s %s", version, inFlight, s.name, r.line())
+				tell("%s, %3d in flight, %-8s %s", version, inFlight, s.name, r.line())
 				if r.failed > 0 || r.good == 0 {
 					t.Errorf("%s: %d requests failed, %d were answered", s.name, r.failed, r.good)
 				}
 			}
 			ratios = append(ratios, float64(cost[1])/float64(max(cost[0], 1)))
 		}
-		t.Logf("%s: CPU of a request beside the constant answer, by requests in flight: %.2f", version, ratios)
+		tell("%s: CPU of a request beside the constant answer, by requests in flight: %.2f", version, ratios)
 	}
 }
 
-// TestOverloadIsTurnedAwayAtOnceAndPasses sends up to three times what can be answered.
-func TestOverloadIsTurnedAwayAtOnceAndPasses(t *testing.T) {
-	seconds(t)
+// BenchmarkOverload sends up to three times what can be answered.
+func BenchmarkOverload(t *testing.B) {
 	webhook, _, _ := servers(t)
 	body := review(t)
 	most := webhook.closed(t, false, 64, body)
@@ -219,16 +215,16 @@ func TestOverloadIsTurnedAwayAtOnceAndPasses(t *testing.T) {
 	client := clientOf(false, 900) // of the 1,000 that are let in
 	defer client.CloseIdleConnections()
 	calm := webhook.open(t, client, capacity/4, body)
-	t.Logf("a quarter of what it takes (%.0f/s): %s", capacity, calm.line())
+	tell("a quarter of what it takes (%.0f/s): %s", capacity, calm.line())
 	for _, part := range []float64{.5, .8, 1.5, 3} {
 		r := webhook.open(t, client, capacity*part, body)
-		t.Logf("%.1f times what it takes: %s", part, r.line())
+		tell("%.1f times what it takes: %s", part, r.line())
 		if r.failed > 0 {
 			t.Errorf("%d of %d requests got no answer", r.failed, r.planned)
 		}
 	}
 	after := webhook.open(t, client, capacity/4, body)
-	t.Logf("and a quarter again: %s", after.line())
+	tell("and a quarter again: %s", after.line())
 	if after.failed+after.busy > 0 {
 		t.Errorf("after the overload: %d failed, %d turned away", after.failed, after.busy)
 	}
@@ -288,8 +284,8 @@ func TestTenThousandConnections(t *testing.T) {
 }
 
 // crowdOf opens connections from ten addresses and keeps them as long as they are let.
-func crowdOf(t *testing.T, address string, n int, do func(net.Conn)) (leave func()) {
-	t.Helper()
+func crowdOf(tb testing.TB, address string, n int, do func(net.Conn)) (leave func()) {
+	tb.Helper()
 	var mu sync.Mutex
 	var conns []net.Conn
 	var group sync.WaitGroup
@@ -298,7 +294,7 @@ func crowdOf(t *testing.T, address string, n int, do func(net.Conn)) (leave func
 		group.Go(func() {
 			for int(next.Add(1)) <= n {
 				dialer := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+worker%10))}}
-				conn, err := dialer.DialContext(t.Context(), "tcp", address)
+				conn, err := dialer.DialContext(tb.Context(), "tcp", address)
 				if err != nil {
 					continue
 				}
@@ -314,7 +310,7 @@ func crowdOf(t *testing.T, address string, n int, do func(net.Conn)) (leave func
 	}
 	group.Wait()
 	if len(conns) < n/2 {
-		t.Errorf("only %d connections could be opened", len(conns))
+		tb.Errorf("only %d connections could be opened", len(conns))
 	}
 	return func() {
 		for _, conn := range conns {
@@ -324,37 +320,37 @@ func crowdOf(t *testing.T, address string, n int, do func(net.Conn)) (leave func
 }
 
 // servers are a replica of the webhook in a lab, and the constant one.
-func servers(t *testing.T) (webhook, fixed *server, l *lab.Lab) {
-	t.Helper()
-	t.Setenv("GOMEMLIMIT", strconv.Itoa(128<<20/10*9)) // as the chart has it
-	l, err := lab.Start(t.Context(), lab.Options{LogDir: os.Getenv("LOG_DIR")})
-	must(t, err)
-	t.Cleanup(func() { must(t, l.Stop()) })
-	must(t, l.Client.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "api-sa"}}))
-	must(t, l.Client.Create(t.Context(), &corev1.ConfigMap{
+func servers(tb testing.TB) (webhook, fixed *server, l *lab.Lab) {
+	tb.Helper()
+	tb.Setenv("GOMEMLIMIT", strconv.Itoa(128<<20/10*9)) // as the chart has it
+	l, err := lab.Start(tb.Context(), lab.Options{LogDir: os.Getenv("LOG_DIR")})
+	must(tb, err)
+	tb.Cleanup(func() { must(tb, l.Stop()) })
+	must(tb, l.Client.Create(tb.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "api-sa"}}))
+	must(tb, l.Client.Create(tb.Context(), &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "policies", Labels: map[string]string{"bucket-access.io/policies": "true"}},
 		Data: map[string]string{"orders": "apiVersion: bucket-access.io/v1alpha1\nkind: BucketAccessPolicy\nbucket: orders-data\nregion: eu-west-1\n" +
 			"roleARN: arn:aws:iam::222222222222:role/s3-reader-role\nsubjects: [{namespace: default, serviceAccount: api-sa}]\n"},
 	}))
-	replica, err := l.StartReplica(t.Context(), "loaded", "--log-level=info")
-	must(t, err)
+	replica, err := l.StartReplica(tb.Context(), "loaded", "--log-level=info")
+	must(tb, err)
 	webhook = &server{name: "webhook", address: replica.Address(), pid: replica.PID(), fresh: true}
 	host, _, err := net.SplitHostPort(replica.Address())
-	must(t, err)
+	must(tb, err)
 	fixed = &server{name: "constant", address: net.JoinHostPort(host, "9999")}
-	command := exec.CommandContext(t.Context(), "/proc/self/exe")
+	command := exec.CommandContext(tb.Context(), "/proc/self/exe")
 	command.Env = append(os.Environ(), envConstant+"="+fixed.address)
 	command.Stderr = os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	must(t, command.Start())
-	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
+	must(tb, command.Start())
+	tb.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
 	fixed.pid = command.Process.Pid
 	for _, s := range []*server{webhook, fixed} {
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-			if _, err := s.one(t.Context(), clientOf(false, 1), review(t)); err == nil {
+			if _, err := s.one(tb.Context(), clientOf(false, 1), review(tb)); err == nil {
 				break
 			} else if time.Now().After(deadline) {
-				t.Fatalf("%s: %v", s.name, err)
+				tb.Fatalf("%s: %v", s.name, err)
 			}
 		}
 	}
@@ -363,8 +359,8 @@ func servers(t *testing.T) (webhook, fixed *server, l *lab.Lab) {
 
 // review is of a typical Pod: 3 containers and an init container of 20 variables each, with
 // what kubectl and the API server add.
-func review(t *testing.T) []byte {
-	t.Helper()
+func review(tb testing.TB) []byte {
+	tb.Helper()
 	p := &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -388,26 +384,29 @@ func review(t *testing.T) []byte {
 		}
 	}
 	text, err := json.Marshal(p)
-	must(t, err)
+	must(tb, err)
 	return fmt.Appendf(nil, `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"0b4d4bd1-2d2b-4d5f-9b0b-1f6c8b3c9a77","operation":"CREATE",`+
 		`"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"namespace":"default","object":%s}}`, text)
 }
 
 // memory is what a process has resident, in bytes.
-func memory(t *testing.T, pid int) int64 {
-	t.Helper()
+func memory(tb testing.TB, pid int) int64 {
+	tb.Helper()
 	size, err := lab.Memory(pid, "VmRSS")
-	must(t, err)
+	must(tb, err)
 	return size
 }
 
 // cpu is what a process has used.
-func cpu(t *testing.T, pid int) time.Duration {
-	t.Helper()
+func cpu(tb testing.TB, pid int) time.Duration {
+	tb.Helper()
 	used, err := lab.CPU(pid)
-	must(t, err)
+	must(tb, err)
 	return used
 }
+
+// tell prints a line of a table, of which a benchmark's own log would be cut.
+func tell(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
 func must(tb testing.TB, err error) {
 	tb.Helper()

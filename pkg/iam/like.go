@@ -6,8 +6,20 @@ import "strings"
 func HasWildcard(pattern string) bool { return strings.ContainsAny(pattern, "*?") }
 
 // Like is IAM's StringLike: '*' is any run of bytes, '?' is one, all else is itself.
-// Linear in len(s) times the number of '*' at the worst; no backtracking beyond the last '*'.
-func Like(pattern, s string) bool {
+func Like(pattern, s string) bool { return matches(pattern, s, false) }
+
+// Covers says whether one pattern matches all that another matches. True is proven; false
+// is not: for some pairs that are equal in effect no letter-by-letter proof is found.
+func Covers(wide, narrow string) bool {
+	// What narrow leaves open only what is as open in wide matches: its '*' a '*', its '?'
+	// a '?' or a '*'. So the texts behind both need not be known.
+	return matches(ordered(wide), ordered(narrow), true)
+}
+
+// matches walks over a pattern and a text, or a narrower pattern, of which '*' is more than
+// one byte. Linear in len(s) times the number of '*' at the worst; no backtracking beyond
+// the last '*'.
+func matches(pattern, s string, narrow bool) bool {
 	p, i := 0, 0
 	star, mark := -1, 0
 	for i < len(s) {
@@ -15,7 +27,7 @@ func Like(pattern, s string) bool {
 		case p < len(pattern) && pattern[p] == '*':
 			star, mark = p, i
 			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
+		case p < len(pattern) && (pattern[p] == s[i] || pattern[p] == '?' && (!narrow || s[i] != '*')):
 			p++
 			i++
 		case star >= 0:
@@ -29,35 +41,6 @@ func Like(pattern, s string) bool {
 		p++
 	}
 	return p == len(pattern)
-}
-
-// Covers says whether one pattern matches all that another matches. True is proven; false
-// is not: for some pairs that are equal in effect no letter-by-letter proof is found.
-func Covers(wide, narrow string) bool {
-	// What narrow leaves open only what is as open in wide matches: its '*' a '*', its '?'
-	// a '?' or a '*'. So the texts behind both need not be known.
-	w, n := ordered(wide), ordered(narrow)
-	p, i := 0, 0
-	star, mark := -1, 0
-	for i < len(n) {
-		switch {
-		case p < len(w) && w[p] == '*':
-			star, mark = p, i
-			p++
-		case p < len(w) && (w[p] == n[i] || (w[p] == '?' && n[i] != '*')):
-			p++
-			i++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(w) && w[p] == '*' {
-		p++
-	}
-	return p == len(w)
 }
 
 // ordered writes each run of wildcards in one way: all '?', then one '*'.
