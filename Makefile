@@ -116,9 +116,13 @@ load: kube build ## requests a second, CPU and latencies up to saturation and be
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each (20s, or 5000x by count)
-	@for target in admission:FuzzReview admission:FuzzPatch manifest:FuzzSplit policy:FuzzParse iam:FuzzLike iam:FuzzTrust diagnosis:FuzzAnswer diagnosis:FuzzClaims reader:FuzzKey; do \
-	  echo "== $$target"; go test ./pkg/$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) | grep -v '^fuzz: elapsed'; \
+	@grep -rn --include='*_test.go' -o '^func Fuzz[A-Za-z]*' pkg | sed -E 's|^(.*)/[^/]*:.*:func (.*)$$|\1 \2|' | sort | while read -r package target; do \
+	  echo "== $$package $$target"; go test "./$$package" -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) | grep -v '^fuzz: elapsed'; \
 	done
+
+.PHONY: fuzz-keep
+fuzz-keep: ## keep what fuzzing has found worth trying (Go's build cache has it) as seeds, which every go test replays
+	@hack/fuzz-keep.sh
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## golangci-lint with the strict configuration
