@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,8 +141,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, entry Entry) (res
 		s.refuse(w, &refusal{http.StatusServiceUnavailable, result.Reason, result.Message})
 		return result
 	}
+	text := buffers.response(rev.uid, result)
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(buffers.response(rev.uid, result)) // the client is gone: nobody to tell
+	w.Header().Set("Content-Length", strconv.Itoa(len(text))) // it is sent at once
+	_, _ = w.Write(text)                                      // the client is gone: nobody to tell
 	return result
 }
 

@@ -35,6 +35,9 @@ type peerConn struct {
 	busy     atomic.Int32 // requests that are being answered
 	served   atomic.Bool  // it has had one
 	once     sync.Once
+
+	writing sync.Mutex
+	held    *[]byte // what is to be sent together
 }
 
 func newFairListener(inner net.Listener, limit int, refused func()) *fairListener {
@@ -118,6 +121,9 @@ func answering(handler http.Handler) http.Handler {
 			c.served.Store(true)
 			c.busy.Add(1)
 			defer c.busy.Add(-1)
+			if r.ProtoMajor == 1 {
+				w = &wholeWriter{ResponseWriter: w, conn: c}
+			}
 		}
 		handler.ServeHTTP(w, r)
 	})
