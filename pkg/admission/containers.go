@@ -125,6 +125,9 @@ func readMount(r *reader, c *inject.Container) error {
 	var subPath, subPathExpr string
 	err := readMountFields(r, &mount, &subPath, &subPathExpr)
 	mount.SubPath = subPath != "" || subPathExpr != ""
+	if c.Mounts == nil {
+		c.Mounts = make([]inject.Mount, 0, 4)
+	}
 	c.Mounts = append(c.Mounts, mount)
 	return err
 }

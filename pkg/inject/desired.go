@@ -38,7 +38,12 @@ func desire(p *policy.Policy, pod *PodView, expiration int64) desired {
 	if pod.Windows() {
 		tokenFile = v1alpha1.TokenFileWindows
 	}
-	env := make([]wanted, 0, 10)
+	env, entries := make([]wanted, 0, 10), make([]byte, 0, 2048) // the entries one behind the other
+	newWanted := func(name string, value EnvValue, rule rule) wanted {
+		start := len(entries)
+		entries = appendEntry(entries, name, value)
+		return wanted{name: name, value: value, rule: rule, entry: entries[start:len(entries):len(entries)]}
+	}
 	want := func(name, text string, rule rule) { env = append(env, newWanted(name, EnvValue{Text: text}, rule)) }
 	want(v1alpha1.EnvSTSRegionalEndpoints, "regional", preference)
 	want(v1alpha1.EnvRoleARN, p.Role.String(), identity)
@@ -63,10 +68,6 @@ func desire(p *policy.Policy, pod *PodView, expiration int64) desired {
 		env: env, audience: p.Audience, expiration: expiration, region: region,
 		regions: [2]wanted{newWanted(v1alpha1.EnvDefaultRegion, region, preference), newWanted(v1alpha1.EnvRegion, region, preference)},
 	}
-}
-
-func newWanted(name string, value EnvValue, rule rule) wanted {
-	return wanted{name: name, value: value, rule: rule, entry: envEntry(name, value)}
 }
 
 // record is the env part of the status annotation.

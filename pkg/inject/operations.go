@@ -3,7 +3,6 @@ package inject
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strconv"
 
@@ -58,7 +57,7 @@ func (v VolumeEdit) operations(view *PodView) []patch.Operation {
 }
 
 func (e ContainerEdit) operations(operations []patch.Operation, view *PodView) []patch.Operation {
-	at := patch.Pointer("/spec/" + e.List).Index(e.Index)
+	at := patch.Pointer("/spec/" + e.List + "/" + strconv.Itoa(e.Index)) // one string, where many are made
 	c := &view.containers(e.List)[e.Index]
 	appended := make([][]byte, 0, len(e.Env))
 	env := at.Child("env")
@@ -68,7 +67,7 @@ func (e ContainerEdit) operations(operations []patch.Operation, view *PodView) [
 		case edit.Index == appendEnv:
 			entry := edit.entry
 			if entry == nil {
-				entry = envEntry(edit.Name, edit.Value)
+				entry = appendEntry(nil, edit.Name, edit.Value)
 			}
 			appended = append(appended, entry)
 		default:
@@ -120,19 +119,18 @@ func appendToList(operations []patch.Operation, at patch.Pointer, exists bool, v
 	return append(operations, patch.Add(at, append(list, ']')))
 }
 
-// envEntry is the JSON of an env entry as the API server would write it.
-func envEntry(name string, value EnvValue) []byte {
-	entry := make([]byte, 0, 64+len(name)+len(value.Text))
-	entry = append(entry, `{"name":`...)
-	entry = patch.AppendString(entry, name)
+// appendEntry appends the JSON of an env entry as the API server would write it.
+func appendEntry(dst []byte, name string, value EnvValue) []byte {
+	dst = append(dst, `{"name":`...)
+	dst = patch.AppendString(dst, name)
 	if value.literal() {
-		entry = append(entry, `,"value":`...)
-		entry = patch.AppendString(entry, value.Text)
+		dst = append(dst, `,"value":`...)
+		dst = patch.AppendString(dst, value.Text)
 	} else {
-		entry = append(entry, `,"valueFrom":`...)
-		entry = append(entry, value.from()...)
+		dst = append(dst, `,"valueFrom":`...)
+		dst = value.appendFrom(dst)
 	}
-	return append(entry, '}')
+	return append(dst, '}')
 }
 
 // setEntry changes the value of an existing entry and nothing else in it.
@@ -147,7 +145,7 @@ func setEntry(at patch.Pointer, before, after EnvValue) []patch.Operation {
 	if before.Text != "" { // emptied, not removed: the API takes an empty value beside valueFrom
 		operations = append(operations, patch.Add(at.Child("value"), []byte(`""`)))
 	}
-	return append(operations, patch.Add(at.Child("valueFrom"), after.from()))
+	return append(operations, patch.Add(at.Child("valueFrom"), after.appendFrom(nil)))
 }
 
 // mapOperations sets and removes keys of labels or annotations.
@@ -169,7 +167,7 @@ func mapOperations(at patch.Pointer, exists bool, edits map[string]decide.Label)
 		return []patch.Operation{patch.Add(at, value)}
 	}
 	operations := make([]patch.Operation, 0, len(edits))
-	for _, key := range slices.Sorted(maps.Keys(edits)) {
+	for _, key := range sortedKeys(edits) {
 		if edit := edits[key]; edit.Set {
 			operations = append(operations, patch.Add(at.Child(key), patch.String(edit.Value)))
 		} else {
@@ -177,6 +175,16 @@ func mapOperations(at patch.Pointer, exists bool, edits map[string]decide.Label)
 		}
 	}
 	return operations
+}
+
+// sortedKeys are the keys of a map in their order, with no more memory than they take.
+func sortedKeys[V any](of map[string]V) []string {
+	keys := make([]string, 0, len(of))
+	for key := range of {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // AnnotationOperations are edits of an object's annotations as operations; exists

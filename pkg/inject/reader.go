@@ -197,11 +197,11 @@ func (p *planner) readerContainer(name string, port int) []byte {
 	}
 	out = fmt.Appendf(out, `],"ports":[{"name":"bucket-reader","containerPort":%d,"protocol":"TCP"}],"env":[`, port)
 	for i, edit := range p.env.untouched() {
-		out = append(append(out, separator(i)...), envEntry(edit.Name, edit.Value)...)
+		out = appendEntry(append(out, separator(i)...), edit.Name, edit.Value)
 	}
 	if p.settings.MemoryLimit > 0 {
 		const share = 75 // percent; the rest is for the program itself, which Go does not count
-		out = append(append(out, ','), envEntry("GOMEMLIMIT", EnvValue{Text: strconv.FormatInt(p.settings.MemoryLimit/100*share, 10)})...)
+		out = appendEntry(append(out, ','), "GOMEMLIMIT", EnvValue{Text: strconv.FormatInt(p.settings.MemoryLimit/100*share, 10)})
 	}
 	out = append(out, `],"resources":`...)
 	out = append(out, p.settings.Resources...)

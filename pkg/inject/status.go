@@ -2,8 +2,6 @@ package inject
 
 import (
 	"encoding/json"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -66,7 +64,7 @@ func (s Status) String() string {
 	out = append(out, `,"expirationSeconds":`...)
 	out = strconv.AppendInt(out, s.ExpirationSeconds, 10)
 	out = append(out, `,"env":{`...)
-	for i, name := range slices.Sorted(maps.Keys(s.Env)) {
+	for i, name := range sortedKeys(s.Env) {
 		text(separator(i), name)
 		text(":", s.Env[name])
 	}

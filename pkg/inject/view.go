@@ -82,13 +82,14 @@ func (v EnvValue) Empty() bool { return v == EnvValue{} }
 
 func (v EnvValue) literal() bool { return v.FieldPath == "" && v.From == "" }
 
-// from is the JSON of valueFrom as the API server would write it.
-func (v EnvValue) from() []byte {
+// appendFrom appends the JSON of valueFrom as the API server would write it.
+func (v EnvValue) appendFrom(dst []byte) []byte {
 	if v.From != "" {
-		return []byte(v.From)
+		return append(dst, v.From...)
 	}
-	out := patch.AppendString([]byte(`{"fieldRef":{"apiVersion":"v1","fieldPath":`), v.FieldPath)
-	return append(out, "}}"...)
+	dst = append(dst, `{"fieldRef":{"apiVersion":"v1","fieldPath":`...)
+	dst = patch.AppendString(dst, v.FieldPath)
+	return append(dst, "}}"...)
 }
 
 // Mount is one volume mount.

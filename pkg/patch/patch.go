@@ -82,4 +82,4 @@ func AppendString(dst []byte, s string) []byte {
 }
 
 // String returns s as a JSON value.
-func String(s string) []byte { return AppendString(make([]byte, 0, len(s)+2), s) }
+func String(s string) []byte { return AppendString(make([]byte, 0, len(s)+len(s)/8+2), s) } // an eighth for escapes: JSON in JSON
