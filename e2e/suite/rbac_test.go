@@ -387,6 +387,18 @@ func cacheScenarios() []scenario {
 			}
 			return until(ctx, "injected", func() error { return s.gives(ctx, pod(s.plain, "rights", account("late")), "orders-data") })
 		}, 0},
+		{"a subject that the cache has not seen yet counts", []string{"Role: get configmaps"}, func(ctx context.Context, s *stage) error {
+			if err := s.Client.Update(ctx, policyConfigMap("faults", policyDocument(subject("nobody", "*")))); err != nil {
+				return err
+			}
+			if _, err := s.replica(ctx, "--kubeconfig="+s.lagging); err != nil {
+				return err
+			}
+			if err := s.Client.Update(ctx, policyConfigMap("faults", policyDocument(subject("*", "*")))); err != nil {
+				return err
+			}
+			return until(ctx, "injected", func() error { return s.gives(ctx, s.labelledPod(), "orders-data") })
+		}, 0},
 	}
 }
 
@@ -554,10 +566,11 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// laggingKubeconfig leads by a proxy that withholds what watches of Namespaces and
-// ServiceAccounts tell: a cache that is behind for as long as the replica runs.
+// laggingKubeconfig leads by a proxy that withholds what watches of Namespaces,
+// ServiceAccounts and policies tell: a cache that is behind for as long as the replica runs.
 func laggingKubeconfig(t *testing.T, l *lab.Lab) string {
 	t.Helper()
+	withheld := []string{"/api/v1/namespaces", "/api/v1/serviceaccounts", "/api/v1/namespaces/" + lab.Namespace + "/configmaps"}
 	target, err := url.Parse(l.Config.Host)
 	must(t, err)
 	roots := x509.NewCertPool()
@@ -567,7 +580,7 @@ func laggingKubeconfig(t *testing.T, l *lab.Lab) string {
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}},
 	}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Query().Get("watch") != "" && slices.Contains([]string{"/api/v1/namespaces", "/api/v1/serviceaccounts"}, r.URL.Path) {
+		if r.URL.Query().Get("watch") != "" && slices.Contains(withheld, r.URL.Path) {
 			<-r.Context().Done()
 			return
 		}

@@ -82,7 +82,7 @@ type fakePolicies struct {
 
 func (p *fakePolicies) Snapshot() *policy.Snapshot { return p.snapshot }
 
-func (p *fakePolicies) Live(context.Context) (*policy.Snapshot, error) {
+func (p *fakePolicies) Live(context.Context, string) (*policy.Snapshot, error) {
 	if p.onLive != nil {
 		p.onLive()
 	}

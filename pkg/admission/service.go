@@ -33,10 +33,11 @@ type Running interface {
 }
 
 // PolicySource gives the snapshot in force (nil before the first), and a younger one
-// that is read from the API server just now; nil when there is no younger one.
+// that is read from the API server just now; nil when there is none in which the named
+// policy may be another.
 type PolicySource interface {
 	Snapshot() *policy.Snapshot
-	Live(ctx context.Context) (*policy.Snapshot, error)
+	Live(ctx context.Context, name string) (*policy.Snapshot, error)
 }
 
 // Service answers reviews.
@@ -100,7 +101,7 @@ func (s *Service) decide(ctx context.Context, judge func(*policy.Snapshot) decid
 	default:
 		return verdict, nil
 	}
-	younger, err := s.Policies.Live(ctx)
+	younger, err := s.Policies.Live(ctx, verdict.PolicyName)
 	if err != nil {
 		return verdict, err
 	}

@@ -102,7 +102,7 @@ type snapshot struct{ in *policy.Snapshot }
 func (s snapshot) Snapshot() *policy.Snapshot { return s.in }
 
 // Live is of admission.PolicySource.
-func (snapshot) Live(context.Context) (*policy.Snapshot, error) {
+func (snapshot) Live(context.Context, string) (*policy.Snapshot, error) {
 	return nil, nil //nolint:nilnil // there is no younger one, as admission.PolicySource has it
 }
 

@@ -23,18 +23,22 @@ import (
 const liveTimeout = 5 * time.Second
 
 // Live reads the policies from the API server, for a request that the cached ones
-// refuse; nil when those are the youngest. Callers that wait together share a read,
-// but none is given one that had begun before it asked.
-func (p *Policies) Live(ctx context.Context) (*policy.Snapshot, error) {
-	result := p.flight.DoChan("policies", func() (any, error) {
+// refuse for what they say of the named one; nil when those are the youngest. Callers that
+// wait together share a read, but none is given one that had begun before it asked.
+func (p *Policies) Live(ctx context.Context, name string) (*policy.Snapshot, error) {
+	source := "" // any: one that defines the policy may have come
+	if entry, known := p.Lookup(name); known && entry.Policy != nil {
+		source = entry.Source.Name
+	}
+	result := p.flight.DoChan(source, func() (any, error) {
 		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), liveTimeout)
 		defer cancel()
 		if err := p.Limit.Wait(shared); err != nil {
 			p.Recorder.LiveRead("policies", metrics.Limited)
 			return nil, errors.New("too many reads at once")
 		}
-		p.flight.Forget("policies")
-		snapshot, err := p.younger(shared)
+		p.flight.Forget(source)
+		snapshot, err := p.younger(shared, source)
 		if err != nil {
 			p.Recorder.LiveRead("policies", metrics.Failed)
 			return nil, err
@@ -53,8 +57,21 @@ func (p *Policies) Live(ctx context.Context) (*policy.Snapshot, error) {
 
 // younger compares the versions of the policy ConfigMaps with those that are in
 // force, which is cheap however many policies they hold, and reads the ConfigMaps
-// themselves only where they differ.
-func (p *Policies) younger(ctx context.Context) (*policy.Snapshot, error) {
+// themselves only where they differ. Of a policy that is known its own ConfigMap is enough;
+// a list is what takes time, as an API server answers it from its cache once that is in step
+// with all that was written in the cluster, which it asks etcd for every 0.1 s.
+func (p *Policies) younger(ctx context.Context, source string) (*policy.Snapshot, error) {
+	loaded := p.loaded.Load()
+	if source != "" {
+		object := metadataOf("ConfigMap")
+		found, err := get(ctx, p.Uncached, client.ObjectKey{Namespace: p.Namespace, Name: source}, object)
+		if err != nil {
+			return nil, err
+		}
+		if found && loaded != nil && (*loaded)[object.UID] == object.ResourceVersion {
+			return nil, nil //nolint:nilnil // as Live says: there is no younger one
+		}
+	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMapList"))
 	if err := p.Uncached.List(ctx, list, client.InNamespace(p.Namespace), client.MatchingLabelsSelector{Selector: policyConfigMaps()}); err != nil {
@@ -64,7 +81,7 @@ func (p *Policies) younger(ctx context.Context) (*policy.Snapshot, error) {
 	for i := range list.Items {
 		live[list.Items[i].UID] = list.Items[i].ResourceVersion
 	}
-	if loaded := p.loaded.Load(); loaded != nil && maps.Equal(live, *loaded) {
+	if loaded != nil && maps.Equal(live, *loaded) {
 		return nil, nil //nolint:nilnil // as Live says: there is no younger one
 	}
 	configMaps, lastGood, err := p.list(ctx, p.Uncached)
