@@ -47,7 +47,7 @@ soak: export CHAOS_CHANGES ?= 10000
 soak: export CHAOS_TIME ?= 4h
 
 .PHONY: chaos soak
-chaos: kube build ## faults under load, about 10 minutes (CHAOS_SEED, CHAOS_PODS, CHAOS_CHANGES, CHAOS_TIME)
+chaos: kube build ## faults under load, about 10 minutes (CHAOS_SEED, CHAOS_PODS, CHAOS_CHANGES, CHAOS_TIME, CHAOS_MODE)
 	@go test ./e2e/chaos -run TestChaos -count=1 -v -timeout 60m
 
 soak: kube build ## the same for longer, about 2 hours

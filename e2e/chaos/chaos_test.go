@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func (c *chaos) broken(format string, args ...any) {
 func TestChaos(t *testing.T) {
 	c := newChaos(t)
 	l := newLoad(c)
-	t.Logf("CHAOS_SEED=%d: at least %d creations and %d changes that are broken and mended, at most %s", c.seed, c.pods, c.settings.changes, c.limit)
+	t.Logf("CHAOS_SEED=%d, %s: at least %d creations and %d changes that are broken and mended, at most %s", c.seed, c.lab.Manifests(), c.pods, c.settings.changes, c.limit)
 	ctx, stop := context.WithTimeout(t.Context(), c.limit)
 	defer stop()
 	must(t, l.start(ctx))
@@ -118,12 +119,12 @@ func (c *chaos) enough(l *load) bool {
 func newChaos(t *testing.T) *chaos {
 	t.Helper()
 	ctx := t.Context()
-	l, err := lab.Start(ctx, lab.Options{LogDir: os.Getenv("LOG_DIR")})
+	s := theSettings(t)
+	l, err := lab.Start(ctx, lab.Options{Manifests: s.manifests, LogDir: os.Getenv("LOG_DIR")})
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Stop()) })
-	s := theSettings(t)
 	c := &chaos{
-		settings: s, t: t, lab: l, ledger: newLedger(), history: &history{},
+		settings: s, t: t, lab: l, ledger: newLedger(), history: &history{webhook: !strings.HasSuffix(l.Manifests(), "/default")},
 		random: rand.New(rand.NewPCG(s.seed, 1)), randomPolicies: rand.New(rand.NewPCG(s.seed, 2)),
 		plain: "chaos-plain", labelled: "chaos-labelled",
 	}

@@ -22,6 +22,7 @@ type fault struct {
 	down   bool   // the API server itself refuses, bystanders too
 	delays bool   // replicas hear of changes later
 	long   bool   // left out of a short run
+	misses bool   // calls go unanswered for 2 s or break: in mode Webhook they are ignored, and the backstop refuses
 	do     func(*chaos, context.Context) error
 }
 
@@ -34,20 +35,20 @@ const (
 
 var faults = []*fault{
 	{name: "a replica is restarted", do: (*chaos).restart},
-	{name: "a replica is killed", allows: []kind{broke, noListener}, do: (*chaos).killNewer},
-	{name: "a replica stops for 3 s", delays: true, do: func(c *chaos, ctx context.Context) error { return c.pause(ctx, 3*time.Second) }},
-	{name: "a replica stops for 12 s", allows: []kind{timedOut}, delays: true, long: true,
+	{name: "a replica is killed", misses: true, allows: []kind{broke, noListener}, do: (*chaos).killNewer},
+	{name: "a replica stops for 3 s", misses: true, delays: true, do: func(c *chaos, ctx context.Context) error { return c.pause(ctx, 3*time.Second) }},
+	{name: "a replica stops for 12 s", misses: true, allows: []kind{timedOut}, delays: true, long: true,
 		do: func(c *chaos, ctx context.Context) error { return c.pause(ctx, 12*time.Second) }},
 	{name: "the Lease is stolen", do: (*chaos).steal},
-	{name: "the leader is killed", allows: []kind{broke, noListener}, do: (*chaos).killLeader},
-	{name: "the API server restarts", allows: []kind{noEndpoint}, down: true, delays: true,
+	{name: "the leader is killed", misses: true, allows: []kind{broke, noListener}, do: (*chaos).killLeader},
+	{name: "the API server restarts", misses: true, allows: []kind{noEndpoint}, down: true, delays: true,
 		do: func(c *chaos, _ context.Context) error { return c.lab.RestartAPIServer(3 * time.Second) }},
-	{name: "etcd restarts", allows: []kind{unread}, down: true, delays: true,
+	{name: "etcd restarts", misses: true, allows: []kind{unread}, down: true, delays: true,
 		do: func(c *chaos, _ context.Context) error { return c.lab.RestartEtcd(500 * time.Millisecond) }},
 	{name: "the watches break", delays: true, do: func(c *chaos, _ context.Context) error { c.proxy.Cut(0); return nil }},
-	{name: "the API server is out of reach for 3 s", allows: []kind{unread}, delays: true,
+	{name: "the API server is out of reach for 3 s", misses: true, allows: []kind{unread}, delays: true,
 		do: func(c *chaos, _ context.Context) error { c.proxy.Cut(3 * time.Second); return nil }},
-	{name: "the API server is silent for 3 s", delays: true, do: func(c *chaos, _ context.Context) error { c.proxy.Stall(3 * time.Second); return nil }},
+	{name: "the API server is silent for 3 s", misses: true, delays: true, do: func(c *chaos, _ context.Context) error { c.proxy.Stall(3 * time.Second); return nil }},
 	{name: "CA and leaf are replaced", do: (*chaos).replaceCA},
 }
 

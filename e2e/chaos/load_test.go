@@ -124,7 +124,7 @@ func (l *load) note(w way, begin, end time.Time, err error) {
 // have been in force.
 func (l *load) judge(w way, p *corev1.Pod, begin, end time.Time) {
 	what, version := lacks(w, p)
-	if what != "" && w == byFresh && l.seenLater(w, p) {
+	if what != "" && w == byFresh && !l.history.webhook && l.seenLater(w, p) {
 		l.mutex.Lock()
 		l.missed++
 		l.mutex.Unlock()

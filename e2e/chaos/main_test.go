@@ -25,13 +25,23 @@ type settings struct {
 	limit         time.Duration // and no longer than this
 	seed          uint64        // of the order of faults
 	short         bool          // without the longest of them
+	manifests     string        // what is installed; empty is what fits the Kubernetes
 }
 
-// theSettings are read from CHAOS_PODS, CHAOS_CHANGES, CHAOS_TIME and CHAOS_SEED.
+// theSettings are read from CHAOS_PODS, CHAOS_CHANGES, CHAOS_TIME, CHAOS_SEED and CHAOS_MODE.
 func theSettings(t *testing.T) settings {
 	t.Helper()
 	s := settings{pods: number(t, "CHAOS_PODS", 500), changes: number(t, "CHAOS_CHANGES", 50), limit: 10 * time.Minute, short: os.Getenv("CHAOS_PODS") == ""}
 	s.seed = uint64(number(t, "CHAOS_SEED", rand.IntN(1_000_000)))
+	switch mode := os.Getenv("CHAOS_MODE"); mode {
+	case "":
+	case "Webhook":
+		s.manifests = "older-kubernetes"
+	case "Policy":
+		s.manifests = "default"
+	default:
+		t.Fatalf("CHAOS_MODE is %q; it must be Webhook or Policy, as serviceAccountPods.mode", mode)
+	}
 	if text := os.Getenv("CHAOS_TIME"); text != "" {
 		limit, err := time.ParseDuration(text)
 		must(t, err)

@@ -32,6 +32,8 @@ var ways = []way{byPod, bySteady, byAccount, byFresh, byLater, byNamespace, byst
 
 func (w way) asks() bool { return w != bystander && w != optedOut }
 
+func (w way) byServiceAccount() bool { return w == byAccount || w == byFresh || w == byLater }
+
 // key is the way as the value of a label.
 func (w way) key() string {
 	return map[way]string{byPod: "pod", bySteady: "steady", byAccount: "account", byFresh: "fresh", byLater: "later", byNamespace: "namespace",
