@@ -96,11 +96,11 @@ func serve(ctx context.Context, o *options, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	server, err := assemble(ctx, mgr, o, recorder, log)
+	server, cluster, err := assemble(ctx, mgr, o, recorder, log)
 	if err != nil {
 		return err
 	}
-	if err := checks(mgr, source, server); err != nil {
+	if err := checks(mgr, source, server, cluster); err != nil {
 		return err
 	}
 	managerCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -154,14 +154,15 @@ func newManager(ctx context.Context, config *rest.Config, o *options, source *ce
 }
 
 // assemble wires the parts together; data flows from the top to the bottom.
-func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metrics.Recorder, log logr.Logger) (*admission.Server, error) {
+func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metrics.Recorder, log logr.Logger) (*admission.Server, *watch.Cluster, error) {
 	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
-		return nil, fmt.Errorf("setting up: %w", err)
+		return nil, nil, fmt.Errorf("setting up: %w", err)
 	}
 	client, live, events := mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(name)
 	leader := newLeader(o, clients, log.WithName("leader"))
-	cluster := watch.NewCluster(client, live, o.cluster.liveReads, recorder, decide.Cluster{Region: o.cluster.region})
+	known, running, namespaces := watch.NewAccountIndex(), watch.NewPodIndex(), watch.NewNamespaceIndex()
+	cluster := watch.NewCluster(known, namespaces, live, o.cluster.liveReads, recorder, decide.Cluster{Region: o.cluster.region})
 	policies := &watch.Policies{
 		Store: &policy.Store{}, Cached: client, Uncached: live, Writer: client, Namespace: o.policies.namespace,
 		LastGoodName: o.policies.lastGoodConfigMap, Recorder: recorder, Cluster: cluster, Log: log.WithName("policies"),
@@ -169,7 +170,7 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 		Reporter: &watch.Reporter{Events: events, Recorder: recorder, Log: log.WithName("policies"), Leading: leader.Leading},
 	}
 	accounts := &reconcile.ServiceAccounts{
-		Cached: client, Writer: client, Policies: policies, Facts: cluster.Facts, Events: events, Leading: leader.Leading,
+		Accounts: known, Writer: client, Policies: policies, Facts: cluster.Facts, Events: events, Leading: leader.Leading,
 		Excluded: append(strings.Split(o.cluster.excluded, ","), o.policies.namespace), Recorder: recorder, Log: log.WithName("serviceaccounts"),
 	}
 	everything := func() { policies.Again(); accounts.All() }
@@ -177,38 +178,39 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 	issuer := &watch.Issuer{
 		Cluster: cluster, Client: clients.RESTClient(), Log: log.WithName("issuer"), Region: o.cluster.region, Changed: everything,
 	}
-	pods, err := watchPods(mgr, clients, log.WithName("pods"))
-	if err != nil {
-		return nil, err
-	}
 	counter := &reconcile.Pods{
-		Index: pods.Index, Accounts: pods.Accounts, Cached: client, Policies: policies, Facts: cluster.Facts, Leading: leader.Leading,
+		Index: running, Accounts: known, Namespaces: namespaces, Policies: policies, Facts: cluster.Facts, Leading: leader.Leading,
+		Read: func(ctx context.Context, namespace string) error {
+			return watch.PodAccounts(ctx, clients, namespace, running)
+		},
 		Excluded: accounts.Excluded, Recorder: recorder, Log: log.WithName("pods"),
 	}
-	err = errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), counter.Register(ctx, mgr),
-		mgr.Add(issuer), mgr.Add(leader))
+	err = errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), counter.Register(mgr),
+		follow(mgr, known, namespaces, running, log.WithName("watch")), mgr.Add(issuer), mgr.Add(leader))
 	if err != nil {
-		return nil, fmt.Errorf("setting up: %w", err)
+		return nil, nil, fmt.Errorf("setting up: %w", err)
 	}
 	reader, _ := o.reader.settings() // checked with the command line
 	service := &admission.Service{
-		Cluster: cluster, Policies: policies, Running: pods.Index, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience, Reader: reader,
+		Cluster: cluster, Policies: policies, Running: running, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience, Reader: reader,
 	}
 	server := admission.NewServer(service, o.availability.limits, recorder, log.WithName("admission"))
 	for _, entry := range admission.Entries() {
 		mgr.GetWebhookServer().Register(entry.Path(), server.Handler(entry))
 	}
-	return server, nil
+	return server, cluster, nil
 }
 
-// watchPods knows what runs, on every replica.
-func watchPods(mgr ctrl.Manager, clients kubernetes.Interface, log logr.Logger) (*watch.PodReflector, error) {
+// follow keeps the indexes in step with the cluster, on every replica.
+func follow(mgr ctrl.Manager, accounts *watch.AccountIndex, namespaces *watch.NamespaceIndex, pods *watch.PodIndex, log logr.Logger) error {
 	client, err := metadata.NewForConfigAndClient(metadata.ConfigFor(mgr.GetConfig()), mgr.GetHTTPClient())
 	if err != nil {
-		return nil, fmt.Errorf("setting up: %w", err)
+		return err
 	}
-	reflector := &watch.PodReflector{Metadata: client, Clients: clients, Index: watch.NewPodIndex(), Log: log}
-	return reflector, mgr.Add(reflector)
+	return errors.Join(
+		mgr.Add(watch.ReflectAccounts(client, accounts, log)),
+		mgr.Add(watch.ReflectNamespaces(client, namespaces, log)),
+		mgr.Add(watch.ReflectPods(client, pods, log)))
 }
 
 // newLeader stands for election among the replicas.
@@ -220,13 +222,14 @@ func newLeader(o *options, clients kubernetes.Interface, log logr.Logger) *recon
 	}
 }
 
-// checks: alive while the process answers; ready when a certificate is served, the
-// caches are in step and policies are loaded, and not any more while draining.
-func checks(mgr ctrl.Manager, source *certificate, server *admission.Server) error {
+// checks: alive while the process answers; ready when a certificate is served, policies
+// are loaded and ServiceAccounts and Namespaces listed, and not any more while draining.
+func checks(mgr ctrl.Manager, source *certificate, server *admission.Server, cluster *watch.Cluster) error {
 	return errors.Join(
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("certificate", certs.Ready(source, source.now)),
 		mgr.AddReadyzCheck("serving", mgr.GetWebhookServer().StartedChecker()),
+		mgr.AddReadyzCheck("cluster", func(*http.Request) error { return cluster.Ready() }),
 		mgr.AddReadyzCheck("policies", func(*http.Request) error { return server.Ready() }),
 	)
 }

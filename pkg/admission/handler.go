@@ -263,7 +263,6 @@ func (s *Server) readBody(r *http.Request, buffer []byte) (body []byte, taken in
 }
 
 // Ready says why requests can't be answered, or that they should go elsewhere.
-// Policies are loaded only after the caches are in step, so this is both.
 func (s *Server) Ready() error {
 	switch {
 	case s.draining.Load():

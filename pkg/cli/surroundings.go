@@ -38,7 +38,7 @@ func (s *surroundings) NamespaceLabel(ctx context.Context, name string) (decide.
 	if s.behind == nil || s.labelled {
 		return s.label, true, nil
 	}
-	return s.behind.NamespaceLabel(ctx, name)
+	return s.behind.LiveNamespaceLabel(ctx, name)
 }
 
 // LiveNamespaceLabel is of admission.Cluster.
@@ -52,7 +52,7 @@ func (s *surroundings) ServiceAccount(ctx context.Context, namespace, name strin
 		account.Namespace, account.Name = namespace, name
 		return account, true, nil
 	}
-	return s.behind.ServiceAccount(ctx, namespace, name)
+	return s.behind.LiveServiceAccount(ctx, namespace, name)
 }
 
 // LiveServiceAccount is of admission.Cluster.
@@ -85,8 +85,8 @@ func (s *surroundings) ask(ctx context.Context, e *environment) (client.Reader, 
 	if err != nil {
 		return nil, err
 	}
-	const perSecond = 100
-	s.behind = watch.NewCluster(reader, reader, perSecond, metrics.New(prometheus.NewRegistry()), decide.Cluster{})
+	const perSecond = 10_000 // the client's own limit counts
+	s.behind = watch.NewCluster(watch.NewAccountIndex(), watch.NewNamespaceIndex(), reader, perSecond, metrics.New(prometheus.NewRegistry()), decide.Cluster{})
 	if s.facts.Issuer == "" {
 		if s.facts.Issuer, err = watch.ReadIssuer(ctx, clients.CoreV1().RESTClient()); err != nil {
 			return nil, err

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
@@ -22,36 +20,35 @@ import (
 	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
 )
 
-// cached lists Namespaces and labelled ServiceAccounts from maps of "namespace" and "namespace/name" to labels.
-type cached struct {
-	client.Reader
-	namespaces map[string]string
-	accounts   map[[2]string]string
-	err        error
+// relist tells an index of all there is.
+func relist(index watch.Index, objects ...*metav1.PartialObjectMetadata) {
+	put, take := index.Anew()
+	for _, object := range objects {
+		put(object)
+	}
+	take()
 }
 
-func (c *cached) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
-	list, _ := into.(*metav1.PartialObjectMetadataList)
-	item := func(namespace, name, label string) {
-		object := metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+// labels are indexes of Namespaces, and of ServiceAccounts by Namespace and name, with their labels.
+func labels(namespaces map[string]string, accounts map[[2]string]string) (*watch.NamespaceIndex, *watch.AccountIndex) {
+	object := func(namespace, name, label string) *metav1.PartialObjectMetadata {
+		object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 		if label != "" {
 			object.Labels = map[string]string{"bucket-access.io/policy": label}
 		}
-		list.Items = append(list.Items, object)
+		return object
 	}
-	if list.Kind == "NamespaceList" {
-		for name, label := range c.namespaces {
-			item("", name, label)
-		}
-		return c.err
+	var first, second []*metav1.PartialObjectMetadata
+	for name, label := range namespaces {
+		first = append(first, object("", name, label))
 	}
-	if len(options) != 1 {
-		return errors.New("all ServiceAccounts of the cluster are asked for")
+	for key, label := range accounts {
+		second = append(second, object(key[0], key[1], label))
 	}
-	for key, label := range c.accounts {
-		item(key[0], key[1], label)
-	}
-	return c.err
+	above, beside := watch.NewNamespaceIndex(), watch.NewAccountIndex()
+	relist(above, first...)
+	relist(beside, second...)
+	return above, beside
 }
 
 type policies struct{ snapshot *policy.Snapshot }
@@ -139,13 +136,12 @@ func TestPodsAreCountedByPolicyAndState(t *testing.T) {
 			}
 			test.pod.name = "p"
 			index, reads := watch.NewPodIndex(), []string{}
-			if err := index.Replace([]any{test.pod.object()}, ""); err != nil {
-				t.Fatal(err)
-			}
+			relist(index, test.pod.object())
+			namespaces, accounts := labels(test.namespaces, test.accounts)
 			p := &Pods{
-				Index: index, Cached: &cached{namespaces: test.namespaces, accounts: test.accounts}, Policies: policies{snapshot},
+				Index: index, Namespaces: namespaces, Accounts: accounts, Policies: policies{snapshot},
 				Facts: func() decide.Cluster { return decide.Cluster{} }, Leading: func() bool { return true }, Excluded: []string{"kube-system"},
-				Accounts: func(_ context.Context, namespace string) error {
+				Read: func(_ context.Context, namespace string) error {
 					reads = append(reads, namespace)
 					index.Learn(namespace, map[string]string{"p": test.accountIs})
 					return nil
@@ -154,10 +150,7 @@ func TestPodsAreCountedByPolicyAndState(t *testing.T) {
 			}
 			p.tick(t.Context())
 			p.tick(t.Context()) // reads nothing again
-			counts, _, err := p.count(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			counts, _ := p.count()
 			if diff := cmp.Diff(test.want, counts); diff != "" {
 				t.Errorf("counts (-want +got):\n%s", diff)
 			}
@@ -191,8 +184,9 @@ func TestTheGaugeForgetsPoliciesAndFollowersShowNothing(t *testing.T) {
 	leading := true
 	index := watch.NewPodIndex()
 	snapshot := policy.Build([]policy.ConfigMap{{Name: "policies", UID: "1", Data: map[string]string{"orders": document}}}, nil, nil)
+	namespaces, accounts := watch.NewNamespaceIndex(), watch.NewAccountIndex()
 	p := &Pods{
-		Index: index, Cached: &cached{}, Policies: policies{snapshot}, Facts: func() decide.Cluster { return decide.Cluster{} },
+		Index: index, Namespaces: namespaces, Accounts: accounts, Policies: policies{snapshot}, Facts: func() decide.Cluster { return decide.Cluster{} },
 		Leading: func() bool { return leading }, Recorder: metrics.New(registry), Log: logr.Discard(),
 	}
 	shows := func(when string, want map[string]float64) {
@@ -204,29 +198,26 @@ func TestTheGaugeForgetsPoliciesAndFollowersShowNothing(t *testing.T) {
 	}
 	nothing := map[string]float64{"none/revoked": 0}
 	shows("before all Pods were seen", nothing)
-	pods := []any{
+	pods := []*metav1.PartialObjectMetadata{
 		running{namespace: "shop", name: "a", policy: "orders", hash: "x", account: "api-sa", source: decide.FromPod}.object(),
 		running{namespace: "shop", name: "b", policy: "gone-1", hash: "x", account: "api-sa", source: decide.FromPod}.object(),
 		running{namespace: "shop", name: "c", policy: "gone-2", hash: "x", account: "api-sa", source: decide.FromPod}.object(),
 	}
-	if err := index.Replace(pods, ""); err != nil {
-		t.Fatal(err)
-	}
+	relist(index, pods...)
+	relist(accounts)
+	shows("before all Namespaces were seen", nothing)
+	relist(namespaces)
+	p.Accounts = watch.NewAccountIndex()
+	shows("before all ServiceAccounts were seen", nothing)
+	p.Accounts = accounts
 	full := map[string]float64{"orders/current": 0, "orders/outdated": 1, "orders/uninjected": 0, "orders/revoked": 0, "none/revoked": 2}
 	shows("three Pods", full)
 	leading = false
 	shows("not leading", nothing)
 	leading = true
 	shows("leading again", full)
-	if err := index.Delete(pods[0]); err != nil {
-		t.Fatal(err)
-	}
+	index.Remove(pods[0])
 	shows("the policy has no Pods any more", map[string]float64{"none/revoked": 2})
-	p.Cached = &cached{err: errors.New("the cache is away")}
-	if err := index.Replace(nil, ""); err != nil {
-		t.Fatal(err)
-	}
-	shows("nothing can be read", map[string]float64{"none/revoked": 2})
 }
 
 // BenchmarkCount judges 50,000 Pods in 500 Namespaces, half of them injected.
@@ -238,13 +229,12 @@ func BenchmarkCount(b *testing.B) {
 		if i%2 == 0 {
 			pod.policy, pod.hash, pod.account = "orders", "x", fmt.Sprintf("account-%d", i%3)
 		}
-		_ = index.Add(pod.object())
+		index.Put(pod.object())
 	}
 	snapshot := policy.Build([]policy.ConfigMap{{Name: "policies", UID: "1", Data: map[string]string{"orders": document}}}, nil, nil)
-	p := &Pods{Index: index, Cached: &cached{namespaces: namespaces}, Policies: policies{snapshot}, Facts: func() decide.Cluster { return decide.Cluster{} }}
+	above, accounts := labels(namespaces, nil)
+	p := &Pods{Index: index, Namespaces: above, Accounts: accounts, Policies: policies{snapshot}, Facts: func() decide.Cluster { return decide.Cluster{} }}
 	for b.Loop() {
-		if _, _, err := p.count(b.Context()); err != nil {
-			b.Fatal(err)
-		}
+		p.count()
 	}
 }

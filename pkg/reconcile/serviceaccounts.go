@@ -18,15 +18,11 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
-	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
 	"github.com/bucket-access/bucket-access-webhook/pkg/metrics"
@@ -47,7 +43,7 @@ type Policies interface {
 // ServiceAccounts keeps the annotations of labelled ServiceAccounts as their
 // policy says, and takes them away when label or policy goes.
 type ServiceAccounts struct {
-	Cached   client.Reader
+	Accounts *watch.AccountIndex
 	Writer   client.Writer
 	Policies Policies
 	Facts    func() decide.Cluster
@@ -60,7 +56,6 @@ type ServiceAccounts struct {
 
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-	ctx   context.Context                 // of the controller, which ends with queue
 	said  map[types.NamespacedName]string // the last message of an Event, so that each is said once
 }
 
@@ -75,61 +70,50 @@ const notReadyRetry = 100 * time.Millisecond
 func (s *ServiceAccounts) Register(mgr ctrl.Manager) error {
 	s.said = map[types.NamespacedName]string{}
 	s.Policies.Subscribe(s.policiesChanged)
+	s.Accounts.OnChange(func(name types.NamespacedName) { s.enqueue(name) })
 	return ctrl.NewControllerManagedBy(mgr).Named("serviceaccounts").
-		For(watch.ServiceAccount(), builder.WithPredicates(s.concerned())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, NeedLeaderElection: ptr.To(false), SkipNameValidation: ptr.To(true)}).
-		WatchesRawSource(source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.queue, s.ctx = queue, ctx
+		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+			s.begin(queue)
 			return nil
 		})).
 		Complete(s)
 }
 
-// concerns: it carries the label, or what we wrote, and is not excluded.
-func (s *ServiceAccounts) concerns(object client.Object) bool {
-	_, labelled := object.GetLabels()[v1alpha1.LabelPolicy]
-	_, managed := object.GetAnnotations()[v1alpha1.AnnotationManaged]
-	return (labelled || managed) && !slices.Contains(s.Excluded, object.GetNamespace())
-}
-
-// concerned keeps ServiceAccounts that are concerned before or after the change.
-func (s *ServiceAccounts) concerned() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc:  func(e event.CreateEvent) bool { return s.concerns(e.Object) },
-		UpdateFunc:  func(e event.UpdateEvent) bool { return s.concerns(e.ObjectOld) || s.concerns(e.ObjectNew) },
-		DeleteFunc:  func(e event.DeleteEvent) bool { return s.concerns(e.Object) },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-	}
-}
-
-// policiesChanged queues the ServiceAccounts that name a changed policy; none in
-// particular (nil) queues all.
-func (s *ServiceAccounts) policiesChanged(changed []string) {
+// begin has what changes queued from now on, and queues what changed before.
+func (s *ServiceAccounts) begin(queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 	s.mu.Lock()
-	queue, ctx := s.queue, s.ctx
+	s.queue = queue
+	s.mu.Unlock()
+	s.All()
+}
+
+// enqueue queues ServiceAccounts, but those that the admission entries leave alone. A follower
+// queues none: the index knows them before, and a new leader begins with all.
+func (s *ServiceAccounts) enqueue(names ...types.NamespacedName) {
+	s.mu.Lock()
+	queue := s.queue
 	s.mu.Unlock()
 	if queue == nil || !s.Leading() {
-		return // whoever becomes the leader begins with all
-	}
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccountList"))
-	if err := s.Cached.List(ctx, list); err != nil {
-		s.Log.Error(err, "ServiceAccounts could not be listed after a policy change")
 		return
 	}
-	for i := range list.Items {
-		item := &list.Items[i]
-		if s.concerns(item) && (changed == nil || slices.Contains(changed, item.Labels[v1alpha1.LabelPolicy])) {
-			queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(item)})
+	for _, name := range names {
+		if !slices.Contains(s.Excluded, name.Namespace) {
+			queue.Add(reconcile.Request{NamespacedName: name})
 		}
+	}
+}
+
+// policiesChanged queues the ServiceAccounts that name a changed policy.
+func (s *ServiceAccounts) policiesChanged(changed []string) {
+	for _, policy := range changed {
+		s.enqueue(s.Accounts.Of(policy)...)
 	}
 }
 
 // All queues every ServiceAccount that is concerned: for a new leader, and for a
 // change that concerns all policies.
-func (s *ServiceAccounts) All() { s.policiesChanged(nil) }
+func (s *ServiceAccounts) All() { s.enqueue(s.Accounts.Concerned()...) }
 
 // Reconcile brings one ServiceAccount to what its policy says.
 func (s *ServiceAccounts) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
@@ -139,10 +123,10 @@ func (s *ServiceAccounts) Reconcile(ctx context.Context, request reconcile.Reque
 	if !s.Policies.Ready() {
 		return reconcile.Result{RequeueAfter: notReadyRetry}, nil
 	}
-	object := watch.ServiceAccount()
-	if err := s.Cached.Get(ctx, request.NamespacedName, object); err != nil {
+	object, found := s.Accounts.Object(request.NamespacedName)
+	if !found {
 		s.forget(request.NamespacedName)
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+		return reconcile.Result{}, nil
 	}
 	account, policies := watch.AccountView(object), s.Policies.Snapshot()
 	outcome := inject.ServiceAccount(account,
@@ -160,7 +144,7 @@ func (s *ServiceAccounts) Reconcile(ctx context.Context, request reconcile.Reque
 	target.Namespace, target.Name = object.Namespace, object.Name
 	err = s.Writer.Patch(ctx, target, client.RawPatch(types.MergePatchType, body))
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return reconcile.Result{}, nil // a younger object is on its way to the cache
+		return reconcile.Result{}, nil // a younger object is on its way to the index
 	}
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("annotating ServiceAccount %s: %w", request.NamespacedName, err)

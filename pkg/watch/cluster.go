@@ -24,23 +24,26 @@ import (
 
 // Cluster answers what the admission entries ask of the cluster.
 type Cluster struct {
-	cached client.Reader
-	live   client.Reader
-	limits [limiters]*rate.Limiter
-	record *metrics.Recorder
-	facts  atomic.Pointer[decide.Cluster]
-	lists  *semaphore.Weighted // of Pods
+	accounts   *AccountIndex
+	namespaces *NamespaceIndex
+	live       client.Reader
+	limits     [limiters]*rate.Limiter
+	record     *metrics.Recorder
+	facts      atomic.Pointer[decide.Cluster]
+	lists      *semaphore.Weighted // of Pods
 }
 
 // limiters share the live reads among namespaces: one that floods takes its own turns
 // and those of the few that fall to the same limiter, not everybody's.
 const limiters = 64
 
-// NewCluster answers from cached, and from live at most perSecond times a second for
+// NewCluster answers from the indexes, and from live at most perSecond times a second for
 // each of its limiters: what a flood of fresh Pods can ask of the API server is
 // bounded, there and by the client's own limit.
-func NewCluster(cached, live client.Reader, perSecond float64, record *metrics.Recorder, facts decide.Cluster) *Cluster {
-	c := &Cluster{cached: cached, live: live, record: record, lists: semaphore.NewWeighted(podLists)}
+func NewCluster(
+	accounts *AccountIndex, namespaces *NamespaceIndex, live client.Reader, perSecond float64, record *metrics.Recorder, facts decide.Cluster,
+) *Cluster {
+	c := &Cluster{accounts: accounts, namespaces: namespaces, live: live, record: record, lists: semaphore.NewWeighted(podLists)}
 	for i := range c.limits {
 		c.limits[i] = rate.NewLimiter(rate.Limit(perSecond), int(2*perSecond)+1)
 	}
@@ -51,23 +54,38 @@ func NewCluster(cached, live client.Reader, perSecond float64, record *metrics.R
 // Facts are what is known of the cluster itself.
 func (c *Cluster) Facts() decide.Cluster { return *c.facts.Load() }
 
-// NamespaceLabel reads a Namespace's label from the cache.
-func (c *Cluster) NamespaceLabel(ctx context.Context, name string) (decide.Label, bool, error) {
-	return namespaceLabel(ctx, c.cached, name)
+// Ready says what is not known yet of the cluster: all would be read live.
+func (c *Cluster) Ready() error {
+	switch {
+	case !c.accounts.Synced():
+		return errors.New("not all ServiceAccounts have been listed yet")
+	case !c.namespaces.Synced():
+		return errors.New("not all Namespaces have been listed yet")
+	}
+	return nil
+}
+
+// NamespaceLabel is a Namespace's label as it is known; before all were listed, none is.
+func (c *Cluster) NamespaceLabel(_ context.Context, name string) (decide.Label, bool, error) {
+	label, found := c.namespaces.Label(name)
+	return label, found, nil
 }
 
 // LiveNamespaceLabel reads a Namespace's label from the API server.
 func (c *Cluster) LiveNamespaceLabel(ctx context.Context, name string) (label decide.Label, found bool, err error) {
 	err = c.read(ctx, "namespace", name, func() error {
-		label, found, err = namespaceLabel(ctx, c.live, name)
+		object := Namespace()
+		found, err = get(ctx, c.live, client.ObjectKey{Name: name}, object)
+		label = decide.LabelOf(object.Labels, v1alpha1.LabelPolicy)
 		return err
 	})
 	return label, found, err
 }
 
-// ServiceAccount reads a ServiceAccount from the cache.
-func (c *Cluster) ServiceAccount(ctx context.Context, namespace, name string) (inject.ServiceAccountView, bool, error) {
-	return serviceAccount(ctx, c.cached, namespace, name)
+// ServiceAccount is a ServiceAccount as it is known; before all were listed, none is.
+func (c *Cluster) ServiceAccount(_ context.Context, namespace, name string) (inject.ServiceAccountView, bool, error) {
+	view, found := c.accounts.View(namespace, name)
+	return view, found, nil
 }
 
 // LiveServiceAccount reads a ServiceAccount from the API server.
@@ -75,7 +93,10 @@ func (c *Cluster) LiveServiceAccount(
 	ctx context.Context, namespace, name string,
 ) (account inject.ServiceAccountView, found bool, err error) {
 	err = c.read(ctx, "serviceaccount", namespace, func() error {
-		account, found, err = serviceAccount(ctx, c.live, namespace, name)
+		object := ServiceAccount()
+		found, err = get(ctx, c.live, client.ObjectKey{Namespace: namespace, Name: name}, object)
+		object.Namespace, object.Name = namespace, name
+		account = AccountView(object)
 		return err
 	})
 	return account, found, err
@@ -92,7 +113,7 @@ const (
 var errPodLists = errors.New("too many lists of Pods at once")
 
 // PodsWithout counts the Pods of a ServiceAccount that have not ended, ask for nothing
-// themselves and are not injected with the policy. The cache can't tell: metadata names no
+// themselves and are not injected with the policy. The index can't tell: metadata names no
 // ServiceAccount.
 func (c *Cluster) PodsWithout(ctx context.Context, namespace, serviceAccount, policy string) (pods int, more bool, err error) {
 	without, err := labels.Parse("!" + v1alpha1.LabelPolicy + "," + v1alpha1.LabelInjected + "!=" + policy)
@@ -128,21 +149,6 @@ func (c *Cluster) read(ctx context.Context, kind, namespace string, get func() e
 	}
 	c.record.LiveRead(kind, metrics.Succeeded)
 	return nil
-}
-
-func namespaceLabel(ctx context.Context, from client.Reader, name string) (decide.Label, bool, error) {
-	object := Namespace()
-	found, err := get(ctx, from, client.ObjectKey{Name: name}, object)
-	return decide.LabelOf(object.Labels, v1alpha1.LabelPolicy), found, err
-}
-
-func serviceAccount(ctx context.Context, from client.Reader, namespace, name string) (inject.ServiceAccountView, bool, error) {
-	object := ServiceAccount()
-	found, err := get(ctx, from, client.ObjectKey{Namespace: namespace, Name: name}, object)
-	if !found {
-		object.Namespace, object.Name = namespace, name
-	}
-	return AccountView(object), found, err
 }
 
 // AccountView is what decides and is written of a ServiceAccount.

@@ -1,5 +1,4 @@
 // Package watch brings the cluster's state to where requests are answered: policy
-// ConfigMaps into the store, and names, labels and a few annotations of Namespaces
-// and ServiceAccounts into a cache that holds nothing else. It runs on every
-// replica.
+// ConfigMaps into the store, and of Namespaces, ServiceAccounts and Pods into indexes
+// what decides, which is a small part of their metadata. It runs on every replica.
 package watch

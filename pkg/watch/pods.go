@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"fmt"
 	"strings"
 	"sync"
 
@@ -32,8 +31,17 @@ func (c *PodClass) implied() bool {
 	return !c.Asked.Set && !c.Marked && c.Source != decide.FromPod && c.Source != decide.FromServiceAccount
 }
 
+// clone has strings of its own.
+func (c *PodClass) clone() PodClass {
+	clone := *c
+	for _, text := range []*string{&clone.Namespace, &clone.Account, &clone.Asked.Value, &clone.Injected, (*string)(&clone.Source), &clone.Hash} {
+		*text = strings.Clone(*text)
+	}
+	return clone
+}
+
 // PodIndex knows of every Pod that has not ended what policy it was given, in memory that
-// hardly grows with their number. It is the store of a client-go reflector.
+// hardly grows with their number.
 type PodIndex struct {
 	mu         sync.RWMutex
 	namespaces map[string]*podNamespace
@@ -97,25 +105,17 @@ func (x *PodIndex) Learn(namespace string, accounts map[string]string) {
 	for name, account := range accounts {
 		if count, known := here.pods[name]; known && count.Account == "" {
 			class := count.PodClass
-			class.Account = strings.Clone(account)
+			class.Account = account
 			here.put(name, class)
 		}
 	}
 }
 
-// Add is told of a Pod.
-func (x *PodIndex) Add(object any) error { return x.Update(object) }
-
-// Update is told of a Pod.
-func (x *PodIndex) Update(object any) error {
-	pod, err := podMetadata(object)
-	if err != nil {
-		return err
-	}
+// Put is told of a Pod.
+func (x *PodIndex) Put(pod *metav1.PartialObjectMetadata) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.update(pod)
-	return nil
 }
 
 func (x *PodIndex) update(pod *metav1.PartialObjectMetadata) {
@@ -127,7 +127,7 @@ func (x *PodIndex) update(pod *metav1.PartialObjectMetadata) {
 	here, found := x.namespaces[pod.Namespace]
 	if !found {
 		here = &podNamespace{pods: map[string]*podCount{}, classes: map[PodClass]*podCount{}}
-		x.namespaces[pod.Namespace] = here
+		x.namespaces[strings.Clone(pod.Namespace)] = here
 	}
 	if before, known := here.pods[pod.Name]; known && class.Account == "" {
 		class.Account = before.Account // which never changes; what was learnt is kept
@@ -143,13 +143,14 @@ func (n *podNamespace) put(name string, class PodClass) {
 	}
 	count, found := n.classes[class]
 	if !found {
+		class = class.clone()
 		count = &podCount{PodClass: class}
 		n.classes[class] = count
 	}
 	count.pods++
 	n.leave(before)
 	if !known {
-		name = strings.Clone(name) // the decoder's may be part of something larger
+		name = strings.Clone(name)
 	}
 	n.pods[name] = count
 }
@@ -163,16 +164,11 @@ func (n *podNamespace) leave(count *podCount) {
 	}
 }
 
-// Delete is told of a Pod that is gone, or has ended.
-func (x *PodIndex) Delete(object any) error {
-	pod, err := podMetadata(object)
-	if err != nil {
-		return err
-	}
+// Remove is told of a Pod that is gone, or has ended.
+func (x *PodIndex) Remove(pod *metav1.PartialObjectMetadata) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.remove(pod)
-	return nil
 }
 
 func (x *PodIndex) remove(pod *metav1.PartialObjectMetadata) {
@@ -186,36 +182,14 @@ func (x *PodIndex) remove(pod *metav1.PartialObjectMetadata) {
 	}
 }
 
-// Replace is told of all Pods.
-func (x *PodIndex) Replace(objects []any, _ string) error {
+// Anew makes room for a list of all Pods.
+func (x *PodIndex) Anew() (put func(pod *metav1.PartialObjectMetadata), take func()) {
 	next := NewPodIndex()
-	for _, object := range objects {
-		pod, err := podMetadata(object)
-		if err != nil {
-			return err
-		}
-		next.update(pod)
+	return next.update, func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.namespaces, x.synced = next.namespaces, true
 	}
-	x.take(next)
-	return nil
-}
-
-// take puts what another index knows in the place of what was known. It is all there is.
-func (x *PodIndex) take(next *PodIndex) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.namespaces, x.synced = next.namespaces, true
-}
-
-// Resync has nothing to do: there is no queue behind.
-func (*PodIndex) Resync() error { return nil }
-
-func podMetadata(object any) (*metav1.PartialObjectMetadata, error) {
-	pod, ok := object.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return nil, fmt.Errorf("watch: a Pod's metadata is no %T", object)
-	}
-	return pod, nil
 }
 
 // mirrorPod is what the kubelet writes on the API server's image of a static Pod.

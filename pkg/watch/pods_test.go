@@ -1,17 +1,16 @@
 package watch
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/metadata"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
 	"github.com/bucket-access/bucket-access-webhook/pkg/inject"
@@ -35,6 +34,15 @@ func podOf(namespace, name, policy string, source decide.Source, hash, account s
 		}.String()
 	}
 	return pod
+}
+
+// relist tells an index of all there is.
+func relist(x Index, objects ...*metav1.PartialObjectMetadata) {
+	put, take := x.Anew()
+	for _, object := range objects {
+		put(object)
+	}
+	take()
 }
 
 // counted is what an index says, class by class.
@@ -63,26 +71,16 @@ func TestThePodIndexIsWhatItWasTold(t *testing.T) {
 			key := pod.Namespace + "/" + pod.Name
 			if random.IntN(3) == 0 {
 				delete(now, key)
-				if err := x.Delete(pod); err != nil {
-					t.Fatal(err)
-				}
+				x.Remove(pod)
 				continue
 			}
 			// A Pod's ServiceAccount never changes: another one is another Pod.
-			_ = x.Delete(pod)
+			x.Remove(pod)
 			now[key] = pod
-			if err := x.Add(pod); err != nil {
-				t.Fatal(err)
-			}
+			x.Put(pod)
 		}
 		fresh := NewPodIndex()
-		var objects []any
-		for pod := range maps.Values(now) {
-			objects = append(objects, pod)
-		}
-		if err := fresh.Replace(objects, ""); err != nil {
-			t.Fatal(err)
-		}
+		relist(fresh, slices.Collect(maps.Values(now))...)
 		if got, want := counted(x), counted(fresh); !maps.Equal(got, want) || len(x.namespaces) != len(fresh.namespaces) {
 			t.Fatalf("seed %d: %v; want %v", seed, got, want)
 		}
@@ -116,8 +114,8 @@ func TestWhatIsNoInjectionIsNone(t *testing.T) {
 	ending := podOf("a", "p", "orders", decide.FromPod, "1", "sa")
 	ending.DeletionTimestamp = &metav1.Time{Time: time.Unix(2, 0)}
 	x := NewPodIndex()
-	_ = x.Add(podOf("a", "p", "orders", decide.FromPod, "1", "sa"))
-	_ = x.Update(ending)
+	x.Put(podOf("a", "p", "orders", decide.FromPod, "1", "sa"))
+	x.Put(ending)
 	if all := counted(x); len(all) != 0 {
 		t.Errorf("one that is being deleted counts: %v", all)
 	}
@@ -126,17 +124,17 @@ func TestWhatIsNoInjectionIsNone(t *testing.T) {
 func TestAServiceAccountThatWasLearntStays(t *testing.T) {
 	x := NewPodIndex()
 	for _, name := range []string{"p", "q"} {
-		_ = x.Add(podOf("a", name, "", "", "", ""))
+		x.Put(podOf("a", name, "", "", "", ""))
 	}
 	x.Learn("a", map[string]string{"p": "sa", "gone": "sa"})
 	x.Learn("elsewhere", map[string]string{"p": "sa"})
-	_ = x.Update(podOf("a", "p", "", "", "", "")) // its status changes all the time
+	x.Put(podOf("a", "p", "", "", "", "")) // its status changes all the time
 	want := map[PodClass]int{{Namespace: "a", Account: "sa"}: 1, {Namespace: "a"}: 1}
 	if got := counted(x); !maps.Equal(got, want) {
 		t.Fatalf("%v; want %v", got, want)
 	}
-	_ = x.Delete(podOf("a", "p", "", "", "", ""))
-	_ = x.Add(podOf("a", "p", "", "", "", "")) // another Pod of that name
+	x.Remove(podOf("a", "p", "", "", "", ""))
+	x.Put(podOf("a", "p", "", "", "", "")) // another Pod of that name
 	if got := counted(x); !maps.Equal(got, map[PodClass]int{{Namespace: "a"}: 2}) {
 		t.Fatalf("another Pod of that name: %v", got)
 	}
@@ -144,60 +142,13 @@ func TestAServiceAccountThatWasLearntStays(t *testing.T) {
 
 func TestUnknownUntilAllWereSeen(t *testing.T) {
 	x := NewPodIndex()
-	_ = x.Add(podOf("a", "p", "", "", "", ""))
+	x.Put(podOf("a", "p", "", "", "", ""))
 	if _, known := x.Without("a", "orders"); known || x.Synced() {
 		t.Fatal("it says that it knows")
 	}
-	_ = x.Replace(nil, "")
+	relist(x)
 	if pods, known := x.Without("a", "orders"); !known || pods != 0 || !x.Synced() {
 		t.Fatalf("%d, %t", pods, known)
-	}
-}
-
-// pages serve Pods' metadata as an API server does.
-type pages struct {
-	metadata.ResourceInterface
-	pods    int
-	largest int64
-}
-
-func (p *pages) List(_ context.Context, options metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
-	first := 0
-	_, _ = fmt.Sscan(options.Continue, &first)
-	last := min(first+int(options.Limit), p.pods)
-	p.largest = max(p.largest, options.Limit)
-	list := &metav1.PartialObjectMetadataList{ListMeta: metav1.ListMeta{ResourceVersion: "7"}}
-	for i := first; i < last; i++ {
-		list.Items = append(list.Items, *podOf("a", fmt.Sprint("p", i), "orders", decide.FromNamespace, "1", "sa"))
-	}
-	if last < p.pods {
-		list.Continue = fmt.Sprint(last)
-	}
-	if options.FieldSelector != "status.phase!=Succeeded,status.phase!=Failed" {
-		return nil, fmt.Errorf("field selector %q", options.FieldSelector)
-	}
-	return list, nil
-}
-
-func TestPodsAreListedPageByPage(t *testing.T) {
-	served := &pages{pods: 2*podPage + 3}
-	store := &podStore{PodIndex: NewPodIndex()}
-	if err := store.Replace(nil, "7"); err == nil || store.Synced() {
-		t.Fatalf("nothing was listed, and all is known: %v", err)
-	}
-	for range 2 { // a list after a watch that broke
-		_ = store.Add(podOf("a", "gone meanwhile", "", "", "", ""))
-		list, err := store.list(t.Context(), served, metav1.ListOptions{ResourceVersion: "0"})
-		if err != nil || len(list.Items) != 0 || list.ResourceVersion != "7" || served.largest != podPage {
-			t.Fatalf("%v: %d Pods at version %s, pages of %d", err, len(list.Items), list.ResourceVersion, served.largest)
-		}
-		if err := store.Replace(nil, "7"); err != nil {
-			t.Fatal(err)
-		}
-		class := PodClass{Namespace: "a", Account: "sa", Injected: "orders", Source: decide.FromNamespace, Hash: "1"}
-		if got := counted(store.PodIndex); !maps.Equal(got, map[PodClass]int{class: served.pods}) {
-			t.Fatal(got)
-		}
 	}
 }
 
@@ -208,7 +159,7 @@ func fill(x *PodIndex, pods int) {
 	for i := range pods {
 		policy := []string{"", "orders"}[i%2]
 		pod := podOf(fmt.Sprintf("namespace-%d", i%500), fmt.Sprintf("orders-api-6d4cf56db6-%d", i), policy, decide.FromNamespace, strings.Repeat("0", 64), fmt.Sprintf("account-%d", i%3))
-		_ = x.Add(pod)
+		x.Put(pod)
 	}
 }
 
@@ -255,6 +206,6 @@ func BenchmarkPodEvent(b *testing.B) {
 	pod := podOf("namespace-1", "orders-api-6d4cf56db6-1", "orders", decide.FromNamespace, strings.Repeat("0", 64), "account-1")
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = x.Update(pod)
+		x.Put(pod)
 	}
 }
