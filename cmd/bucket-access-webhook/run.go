@@ -186,7 +186,8 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 		Excluded: accounts.Excluded, Recorder: recorder, Log: log.WithName("pods"),
 	}
 	err = errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), counter.Register(mgr),
-		follow(mgr, known, namespaces, running, log.WithName("watch")), mgr.Add(issuer), mgr.Add(leader))
+		follow(mgr, known, namespaces, running, log.WithName("watch")), mgr.Add(issuer), mgr.Add(leader),
+		mgr.Add(runnable{manageMemory(cluster, policies, running)}))
 	if err != nil {
 		return nil, nil, fmt.Errorf("setting up: %w", err)
 	}
