@@ -17,7 +17,7 @@ import (
 // one are a few MiB, which would be collected after as much of requests. GOMEMLIMIT, where it is
 // set, bounds the sum of both.
 const (
-	leastGarbage = 24 << 20
+	leastGarbage = 16 << 20
 	// leastLive is the runtime's: a percentage of a smaller heap counts as if it were of this one.
 	leastLive = 4 << 20
 )
@@ -25,7 +25,7 @@ const (
 // gcPercent is the GOGC by which that much garbage may gather beside live bytes.
 func gcPercent(live uint64) int {
 	live = max(live, leastLive)
-	return int(max(leastGarbage, live/2) * 100 / live) //nolint:gosec // 50 to 600
+	return int(max(leastGarbage, live/2) * 100 / live) //nolint:gosec // 50 to 400
 }
 
 // headroom sets GOGC anew after each collection. Not changing is cheaper: for that the world

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-func TestGarbageIsHalfOfWhatLivesAnd24MiBAtLeast(t *testing.T) {
+func TestGarbageIsHalfOfWhatLivesAnd16MiBAtLeast(t *testing.T) {
 	for live := uint64(0); live < 1<<30; live += 1<<20 - 1 {
 		percent := gcPercent(live)
 		// Where the heap is smaller than the runtime's smallest, that counts.
 		garbage := max(live, 4<<20) * uint64(percent) / 100
-		want := max(24<<20, live/2)
+		want := max(16<<20, live/2)
 		if garbage > want || garbage < want-want/20 {
 			t.Fatalf("beside %d KiB %d KiB may be garbage; want %d KiB", live>>10, garbage>>10, want>>10)
 		}
@@ -26,7 +26,7 @@ func TestGCPercentFollowsWhatLives(t *testing.T) {
 	for _, live := range []uint64{0, 1 << 20, 48 << 20, 50 << 20, 46 << 20, 200 << 20, 10 << 20} {
 		h.adjust(live)
 	}
-	want := []int{600, 50, 240}
+	want := []int{400, 50, 160}
 	if !slices.Equal(set, want) {
 		t.Fatalf("set to %v; want %v", set, want)
 	}
@@ -38,7 +38,7 @@ func TestEachCollectionAdjusts(t *testing.T) {
 	h.arm()
 	for range 3 {
 		runtime.GC()
-		if percent := <-adjusted; percent < 50 || percent > 600 {
+		if percent := <-adjusted; percent < 50 || percent > 400 {
 			t.Fatalf("set to %d", percent)
 		}
 		h.mu.Lock()

@@ -10,12 +10,12 @@ import (
 // What the replica that lives through the run may hold more at its end than at its
 // beginning, both settled and without load. A leak for each change of a policy or each Pod
 // would be hundreds or thousands; the API server keeps 25 idle connections for each of its
-// clients, and how many are left varies. Go's heap breathes by its headroom, 24 MiB, and what
+// clients, and how many are left varies. Go's heap breathes by its headroom, 16 MiB, and what
 // was freed goes back to the kernel by and by.
 const (
 	moreGoroutines  = 60
 	moreDescriptors = 40
-	moreMemory      = 40 << 20
+	moreMemory      = 32 << 20
 )
 
 // settled stops the load, waits for what is under way and measures the oldest replica: the
