@@ -17,6 +17,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -186,7 +187,7 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 		Excluded: accounts.Excluded, Recorder: recorder, Log: log.WithName("pods"),
 	}
 	err = errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), counter.Register(mgr),
-		follow(mgr, known, namespaces, running, log.WithName("watch")), mgr.Add(issuer), mgr.Add(leader),
+		follow(mgr, cluster.Ready, known, namespaces, running, log.WithName("watch")), mgr.Add(issuer), mgr.Add(leader),
 		mgr.Add(runnable{manageMemory(cluster, policies, running)}))
 	if err != nil {
 		return nil, nil, fmt.Errorf("setting up: %w", err)
@@ -202,16 +203,27 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 	return server, cluster, nil
 }
 
-// follow keeps the indexes in step with the cluster, on every replica.
-func follow(mgr ctrl.Manager, accounts *watch.AccountIndex, namespaces *watch.NamespaceIndex, pods *watch.PodIndex, log logr.Logger) error {
+// follow keeps the indexes in step with the cluster, on every replica. Nothing waits for that of
+// Pods, and the API server's time is for the others first.
+func follow(
+	mgr ctrl.Manager, ready func() error, accounts *watch.AccountIndex, namespaces *watch.NamespaceIndex, pods *watch.PodIndex, log logr.Logger,
+) error {
 	client, err := metadata.NewForConfigAndClient(metadata.ConfigFor(mgr.GetConfig()), mgr.GetHTTPClient())
 	if err != nil {
 		return err
 	}
+	afterwards := func(ctx context.Context) error {
+		const often = 100 * time.Millisecond
+		known := func(context.Context) (bool, error) { return ready() == nil, nil }
+		if err := wait.PollUntilContextCancel(ctx, often, true, known); err != nil {
+			return nil //nolint:nilerr // the process ends
+		}
+		return watch.ReflectPods(client, pods, log).Start(ctx)
+	}
 	return errors.Join(
 		mgr.Add(watch.ReflectAccounts(client, accounts, log)),
 		mgr.Add(watch.ReflectNamespaces(client, namespaces, log)),
-		mgr.Add(watch.ReflectPods(client, pods, log)))
+		mgr.Add(runnable{afterwards}))
 }
 
 // newLeader stands for election among the replicas.

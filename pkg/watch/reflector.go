@@ -2,8 +2,9 @@ package watch
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"strings"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,8 @@ import (
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 )
 
 // Index keeps of one kind's objects what somebody asks for, in memory that is small beside the
@@ -25,15 +28,19 @@ type Index interface {
 	Anew() (put func(object *metav1.PartialObjectMetadata), take func())
 }
 
-// Reflector keeps an Index in step with the cluster. It asks for metadata alone, and lists
-// page by page into the index, so that the cluster's objects are never held all at once.
+// Reflector keeps an Index in step with the cluster. It asks for metadata alone.
 type Reflector struct {
 	Metadata metadata.Interface
 	Resource string // of the core group, plural
 	Selector string // of fields
-	Page     int64  // objects that are read at once, and held in memory as they come
-	Index    Index
-	Log      logr.Logger
+	// Page is how many objects are read at once, and held in memory as they come, where they are
+	// listed. Streamed objects come from the API server's cache, which is several times faster, but
+	// client-go holds all until the last one has come; an API server that can't stream is asked
+	// for pages.
+	Page   int64
+	Stream bool
+	Index  Index
+	Log    logr.Logger
 }
 
 // Pages of kinds whose metadata is small, and of Pods, whose is not. In a cluster of 100,000
@@ -45,15 +52,16 @@ const (
 
 // ReflectAccounts keeps an index of ServiceAccounts.
 func ReflectAccounts(client metadata.Interface, index *AccountIndex, log logr.Logger) *Reflector {
-	return &Reflector{Metadata: client, Resource: "serviceaccounts", Page: smallPage, Index: index, Log: log}
+	return &Reflector{Metadata: client, Resource: "serviceaccounts", Page: smallPage, Stream: true, Index: index, Log: log}
 }
 
 // ReflectNamespaces keeps an index of Namespaces.
 func ReflectNamespaces(client metadata.Interface, index *NamespaceIndex, log logr.Logger) *Reflector {
-	return &Reflector{Metadata: client, Resource: "namespaces", Page: smallPage, Index: index, Log: log}
+	return &Reflector{Metadata: client, Resource: "namespaces", Page: smallPage, Stream: true, Index: index, Log: log}
 }
 
-// ReflectPods keeps an index of the Pods that have not ended.
+// ReflectPods keeps an index of the Pods that have not ended. They are not streamed: their
+// metadata is large (40 MiB for 50,000 Pods), and nothing waits for them.
 func ReflectPods(client metadata.Interface, index *PodIndex, log logr.Logger) *Reflector {
 	return &Reflector{Metadata: client, Resource: "pods", Selector: alive().String(), Page: podPage, Index: index, Log: log}
 }
@@ -75,25 +83,23 @@ func (r *Reflector) Start(ctx context.Context) error {
 			return objects.Watch(ctx, options)
 		},
 	}
-	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(source, listsThemselves{}), &metav1.PartialObjectMetadata{},
+	listWatcher := cache.ToListWatcherWithWatchListSemantics(source, semantics{pages: !r.Stream})
+	cache.NewReflectorWithOptions(listWatcher, &metav1.PartialObjectMetadata{},
 		store, cache.ReflectorOptions{Name: r.Resource, TypeDescription: "metadata of " + r.Resource, Logger: &r.Log}).RunWithContext(ctx)
 	return nil
 }
 
-// listsThemselves keeps the reflector from streaming a list, of which it would hold every
-// object until the last one has come: 40 MiB for 50,000 Pods.
-type listsThemselves struct{}
+// semantics tell client-go whether lists may be streamed.
+type semantics struct{ pages bool }
 
 // IsWatchListSemanticsUnSupported is what client-go asks for.
-func (listsThemselves) IsWatchListSemanticsUnSupported() bool { return true }
+func (s semantics) IsWatchListSemanticsUnSupported() bool { return s.pages }
 
 // store is an index as client-go's reflector fills it.
 type store struct {
 	index  Index
 	listed func() // puts in force what the last list has read
 }
-
-var errNotListed = errors.New("watch: nothing was listed")
 
 // list reads all objects, and returns of them no more than at which version that was.
 func (s *store) list(ctx context.Context, objects metadata.ResourceInterface, page metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
@@ -113,15 +119,50 @@ func (s *store) list(ctx context.Context, objects metadata.ResourceInterface, pa
 	}
 }
 
-// Replace puts what was listed in force.
-func (s *store) Replace([]any, string) error {
-	if s.listed == nil {
-		return errNotListed
+// Replace puts in force what was listed, or the objects that were streamed.
+func (s *store) Replace(objects []any, _ string) error {
+	take := s.listed
+	if s.listed = nil; take == nil {
+		var put func(*metav1.PartialObjectMetadata)
+		put, take = s.index.Anew()
+		for _, object := range objects {
+			if err := tell(put, object); err != nil {
+				return err
+			}
+		}
 	}
-	s.listed()
-	s.listed = nil
+	take()
 	return nil
 }
+
+// Transformer drops of a streamed object what no index keeps, before all of them are held.
+func (*store) Transformer() cache.TransformFunc {
+	return func(object any) (any, error) {
+		known, ok := object.(*metav1.PartialObjectMetadata)
+		if !ok {
+			return object, nil // told of later
+		}
+		meta := &known.ObjectMeta
+		meta.ManagedFields, meta.OwnerReferences, meta.Finalizers = nil, nil, nil
+		meta.Labels, meta.Annotations = ours(meta.Labels), ours(meta.Annotations)
+		return known, nil
+	}
+}
+
+// ours are the labels or annotations that mean something to an index; nil where none does, as
+// an emptied map takes as much memory as it had.
+func ours(all map[string]string) map[string]string {
+	maps.DeleteFunc(all, func(key, _ string) bool {
+		return !strings.HasPrefix(key, v1alpha1.Group+"/") && !strings.HasPrefix(key, eksPrefix) && key != mirrorPod
+	})
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}
+
+// eksPrefix begins the names of EKS's own annotations.
+const eksPrefix = "eks.amazonaws.com/"
 
 // Add is told of an object.
 func (s *store) Add(object any) error { return s.Update(object) }

@@ -3,9 +3,11 @@ package watch
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/metadata"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
@@ -42,8 +44,8 @@ func TestObjectsAreListedPageByPage(t *testing.T) {
 	}}
 	index := NewPodIndex()
 	filled := &store{index: index}
-	if err := filled.Replace(nil, "7"); err == nil || index.Synced() {
-		t.Fatalf("nothing was listed, and all is known: %v", err)
+	if index.Synced() {
+		t.Fatal("nothing was listed, and all is known")
 	}
 	for range 2 { // a list after a watch that broke
 		before := podOf("a", "gone meanwhile", "", "", "", "")
@@ -71,10 +73,79 @@ func TestObjectsAreListedPageByPage(t *testing.T) {
 			t.Fatal(got)
 		}
 	}
-	if err := filled.Replace(nil, "8"); err == nil {
-		t.Fatal("one list was put in force twice")
+	if err := filled.Replace(nil, "8"); err != nil || len(counted(index)) != 0 {
+		t.Fatalf("one list was put in force twice: %v", err)
 	}
 	if err := filled.Delete("a name"); err == nil {
 		t.Fatal("something else than metadata was taken")
+	}
+}
+
+// TestStreamedObjectsAreWhatListedOnesAre: what is dropped of them before all are held is
+// nothing that an index keeps.
+func TestStreamedObjectsAreWhatListedOnesAre(t *testing.T) {
+	object := func(i int) *metav1.PartialObjectMetadata {
+		o := podOf("a", fmt.Sprint("o", i), []string{"", "orders"}[i%2], decide.FromNamespace, "1", "sa")
+		for n, key := range []string{"bucket-access.io/policy", "bucket-access.io/serviceaccount-policy"} {
+			if i>>n&1 == 1 {
+				o.Labels[key] = "orders"
+			}
+		}
+		for n, key := range []string{
+			"bucket-access.io/managed", "eks.amazonaws.com/role-arn", "eks.amazonaws.com/audience", "eks.amazonaws.com/sts-regional-endpoints",
+			"eks.amazonaws.com/token-expiration", "kubernetes.io/config.mirror",
+		} {
+			if i>>(2+n)&1 == 1 {
+				o.Annotations[key] = "value"
+			}
+		}
+		if i%7 == 0 {
+			o.DeletionTimestamp = &metav1.Time{}
+		}
+		o.Finalizers = []string{"x"}
+		return o
+	}
+	const n = 256
+	known := func(fill func(*store)) (any, any, any) {
+		pods, accounts, namespaces := NewPodIndex(), NewAccountIndex(), NewNamespaceIndex()
+		for _, index := range []Index{pods, accounts, namespaces} {
+			fill(&store{index: index})
+		}
+		views := map[string]any{}
+		for i := range n {
+			view, _ := accounts.View("a", fmt.Sprint("o", i))
+			object, _ := accounts.Object(types.NamespacedName{Namespace: "a", Name: fmt.Sprint("o", i)})
+			views[fmt.Sprint(i)] = []any{view, object}
+		}
+		return counted(pods), views, namespaces.labels
+	}
+	listedPods, listedAccounts, listedNamespaces := known(func(s *store) {
+		if _, err := s.list(t.Context(), &pages{objects: n, object: object}, metav1.ListOptions{Limit: 100}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Replace(nil, ""); err != nil {
+			t.Fatal(err)
+		}
+	})
+	streamedPods, streamedAccounts, streamedNamespaces := known(func(s *store) {
+		var objects []any
+		for i := range n {
+			kept, err := s.Transformer()(object(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o := kept.(*metav1.PartialObjectMetadata); len(o.ManagedFields)+len(o.OwnerReferences)+len(o.Finalizers) > 0 || o.Labels["pod-template-hash"] != "" { //nolint:forcetypeassert // or the test fails
+				t.Fatalf("held while others come: %+v", o)
+			}
+			objects = append(objects, kept)
+		}
+		if err := s.Replace(objects, ""); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, pair := range [][2]any{{listedPods, streamedPods}, {listedAccounts, streamedAccounts}, {listedNamespaces, streamedNamespaces}} {
+		if !reflect.DeepEqual(pair[0], pair[1]) {
+			t.Errorf("listed\n%+v\nstreamed\n%+v", pair[0], pair[1])
+		}
 	}
 }
