@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -255,8 +256,11 @@ func (s *Server) readBody(r *http.Request, buffer []byte) (body []byte, taken in
 		taken = upTo
 		had := len(buffer)
 		buffer = slices.Grow(buffer, int(upTo)-had)[:upTo]
-		if _, err := io.ReadFull(r.Body, buffer[had:]); err != nil {
-			return nil, taken, &refusal{http.StatusBadRequest, decide.ReasonMalformedRequest, "the body ended early or took too long"}
+		switch _, err := io.ReadFull(r.Body, buffer[had:]); {
+		case errors.Is(err, os.ErrDeadlineExceeded): // theirs or, where CPU is scarce, ours: it may come again
+			return nil, taken, &refusal{http.StatusTooManyRequests, decide.ReasonOverloaded, "the body took too long; try again"}
+		case err != nil:
+			return nil, taken, &refusal{http.StatusBadRequest, decide.ReasonMalformedRequest, "the body ended early"}
 		}
 	}
 	return buffer, taken, nil

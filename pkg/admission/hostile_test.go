@@ -117,6 +117,36 @@ func TestRequestsThatAreNoReviewsAreRefusedBeforeTheirBodyIsRead(t *testing.T) {
 	}
 }
 
+// TestABodyThatTakesTooLongMayComeAgain: an API server asks again after 429 and Retry-After, and
+// where CPU is scarce it may be this server that took too long.
+func TestABodyThatTakesTooLongMayComeAgain(t *testing.T) {
+	service, _, _ := newFakes(t)
+	handler := NewServer(service, DefaultLimits(), nullRecorder{}, funcr.New(func(string, string) {}, funcr.Options{})).Handler(Pods)
+	for _, http2 := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(handler)
+		server.EnableHTTP2 = http2
+		server.StartTLS()
+		body, late := io.Pipe()
+		go func() { _, _ = late.Write([]byte("{")) }() // and no more
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/mutate/pods?timeout=100ms", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.ContentLength = 100
+		request.Header.Set("Content-Type", "application/json")
+		response, err := server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		_ = late.Close()
+		server.Close()
+		if response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") == "" || response.ProtoMajor == 2 != http2 {
+			t.Fatalf("HTTP/%d: %d, %v", response.ProtoMajor, response.StatusCode, response.Header)
+		}
+	}
+}
+
 func TestBeforePoliciesAreLoadedAPIServersAreToldToTryAgain(t *testing.T) {
 	service, _, policies := newFakes(t)
 	policies.snapshot = nil
