@@ -36,7 +36,7 @@ race: $(BIN)/gotestsum ## the same under the race detector, with fewer random Po
 
 .PHONY: control-plane
 control-plane: kube account-b build tofu helm cert-manager krew awscli $(BIN)/monitoring-crds $(BIN)/gotestsum ## what needs no Pods: the chart, Account B's documents, the plugin's packages, and the webhook as a process on a real kube-apiserver
-	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/lab ./e2e/load ./e2e/scale ./e2e/chart ./e2e/terraform ./e2e/plugin ./e2e/suite
+	@$(BIN)/gotestsum --format testname --hide-summary=skipped -- -count=1 -timeout 45m -p 1 ./e2e/lab ./e2e/load ./e2e/scale ./e2e/chaos ./e2e/chart ./e2e/terraform ./e2e/plugin ./e2e/suite
 
 # How much is done at least, and how long it may take; a CHAOS_SEED repeats the order of the faults.
 chaos: export CHAOS_PODS ?= 10000
