@@ -101,8 +101,8 @@ func (d *demo) startCluster(ctx context.Context, provider string) (end func() er
 	webhook, reader := strings.Split(c.Images.Webhook, ":"), strings.Split(c.Images.Reader, ":")
 	args := []string{"install", "bucket-access", "charts/bucket-access-webhook", "-n", lab.Namespace, "--create-namespace", "--wait", "--timeout=2m"}
 	d.out.command("helm " + strings.Join(args, " "))
-	if _, err := c.Helm(ctx, 4, append(args, "--set", "image.repository="+webhook[0]+",image.tag="+webhook[1],
-		"--set", "reader.image.repository="+reader[0]+",reader.image.tag="+reader[1])...); err != nil {
+	if _, err := c.Helm(ctx, 4, append(args, "--set-string", "image.repository="+webhook[0]+",image.tag="+webhook[1],
+		"--set-string", "reader.image.repository="+reader[0]+",reader.image.tag="+reader[1])...); err != nil {
 		return c.Stop, err
 	}
 	pods, err := d.kubectl(ctx, "-n", lab.Namespace, "get", "pods")
