@@ -81,12 +81,13 @@ func (w window) allows(k kind, by way, begin time.Time) bool {
 	if k == serverDown {
 		return w.fault.down
 	}
-	if !by.asks() || !w.after.IsZero() && begin.After(w.after.Add(grace)) {
-		return false
-	}
-	// The backstop has heard of a ServiceAccount, and what marks its Pods has not: closed, not open.
+	// The backstop has heard of a ServiceAccount, and what marks its Pods has not: closed, not
+	// open, with a fault and without.
 	if k == backstop && by == byFresh {
 		return true
+	}
+	if !by.asks() || !w.after.IsZero() && begin.After(w.after.Add(grace)) {
+		return false
 	}
 	if k == backstop && by.byServiceAccount() && w.webhook && w.fault.misses {
 		return true
