@@ -208,7 +208,11 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 func follow(
 	mgr ctrl.Manager, ready func() error, accounts *watch.AccountIndex, namespaces *watch.NamespaceIndex, pods *watch.PodIndex, log logr.Logger,
 ) error {
-	client, err := metadata.NewForConfigAndClient(metadata.ConfigFor(mgr.GetConfig()), mgr.GetHTTPClient())
+	client, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return err
+	}
+	calm, err := metadata.NewForConfig(watch.Calm(mgr.GetConfig()))
 	if err != nil {
 		return err
 	}
@@ -218,7 +222,7 @@ func follow(
 		if err := wait.PollUntilContextCancel(ctx, often, true, known); err != nil {
 			return nil //nolint:nilerr // the process ends
 		}
-		return watch.ReflectPods(client, pods, log).Start(ctx)
+		return watch.ReflectPods(client, calm, pods, log).Start(ctx)
 	}
 	return errors.Join(
 		mgr.Add(watch.ReflectAccounts(client, accounts, log)),

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -34,10 +35,15 @@ func TestMain(m *testing.M) {
 
 // site is a cluster: with the webhook in one of its modes, or without.
 type site struct {
-	name    string
-	clients *kubernetes.Clientset
-	server  int // PIDs
-	webhook int
+	name            string
+	clients         *kubernetes.Clientset
+	server, webhook process
+}
+
+// process is one that is measured.
+type process struct {
+	pid  int     // 0 is none
+	idle float64 // the share of a core that it takes while nothing is asked of it
 }
 
 // way is how a Pod is created, and what becomes of it.
@@ -75,6 +81,7 @@ func BenchmarkTheWholeBill(t *testing.B) {
 	for _, name := range []string{"without", "default", "older-kubernetes"} {
 		sites[name] = newSite(t, name)
 	}
+	atRest(t, sites)
 	costs := map[int][]cost{}
 	all := ways()
 	for round := range rounds + 1 {
@@ -119,11 +126,16 @@ func median(costs []cost) cost {
 	}
 }
 
+// settles is how long after a request something is done for it: watches tell of the Pod, and a
+// replica reads what they tell a quarter of a second later.
+const settles = 400 * time.Millisecond
+
 // measure creates Pods one after the other and takes them away.
 func (w way) measure(tb testing.TB, s *site, id string) cost {
 	tb.Helper()
-	const n = 200
-	server, webhook := cpu(tb, s.server), cpu(tb, s.webhook)
+	const n = 100
+	time.Sleep(settles)
+	server, webhook := s.server.since(tb), s.webhook.since(tb)
 	took := make([]time.Duration, n)
 	for i := range took {
 		p := w.pod(fmt.Sprintf("%s-%d", id, i))
@@ -135,7 +147,8 @@ func (w way) measure(tb testing.TB, s *site, id string) cost {
 			tb.Fatalf("%s: injected is %t", w.name, injected)
 		}
 	}
-	c := cost{server: (cpu(tb, s.server) - server) / n, webhook: (cpu(tb, s.webhook) - webhook) / n}
+	time.Sleep(settles)
+	c := cost{server: server() / n, webhook: webhook() / n}
 	slices.Sort(took)
 	c.p50, c.p99 = took[n/2], took[n*99/100]
 	now := int64(0)
@@ -174,7 +187,7 @@ func newSite(tb testing.TB, name string) *site {
 			must(tb, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}))
 		}
 	}
-	s := &site{name: name, server: serverOf(tb, l)}
+	s := &site{name: name, server: process{pid: serverOf(tb, l)}}
 	if name != "without" {
 		must(tb, l.Client.Create(ctx, &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "policies", Labels: map[string]string{"bucket-access.io/policies": "true"}},
@@ -183,7 +196,7 @@ func newSite(tb testing.TB, name string) *site {
 		}))
 		replica, err := l.StartReplica(ctx, "billed-"+name, "--log-level=info")
 		must(tb, err)
-		s.webhook = replica.PID()
+		s.webhook.pid = replica.PID()
 	}
 	must(tb, l.Client.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "plain", Name: "labelled", Labels: map[string]string{labelPolicy: "orders"}}}))
 	time.Sleep(2 * time.Second) // until the API server has seen what was installed
@@ -213,15 +226,40 @@ func serverOf(tb testing.TB, l *lab.Lab) int {
 	return 0
 }
 
-// cpu is what a process has used; 0 of none.
-func cpu(tb testing.TB, pid int) time.Duration {
+// atRest measures what all take while nothing is asked of them.
+func atRest(tb testing.TB, sites map[string]*site) {
 	tb.Helper()
-	if pid == 0 {
-		return 0
+	const long = 20 * time.Second
+	var idle []func()
+	for _, s := range sites {
+		for _, p := range []*process{&s.server, &s.webhook} {
+			used := p.since(tb)
+			idle = append(idle, func() { p.idle = used().Seconds() / long.Seconds() })
+		}
 	}
-	used, err := lab.CPU(pid)
+	time.Sleep(long)
+	for _, each := range idle {
+		each()
+	}
+	for _, name := range slices.Sorted(maps.Keys(sites)) {
+		tell("bill: %s: at rest, the API server takes %.1f ms of CPU a second, the webhook %.1f", name, 1000*sites[name].server.idle, 1000*sites[name].webhook.idle)
+	}
+}
+
+// since is what a process uses from now on, besides what it does at rest.
+func (p *process) since(tb testing.TB) (used func() time.Duration) {
+	tb.Helper()
+	if p.pid == 0 {
+		return func() time.Duration { return 0 }
+	}
+	begin := time.Now()
+	before, err := lab.CPU(p.pid)
 	must(tb, err)
-	return used
+	return func() time.Duration {
+		now, err := lab.CPU(p.pid)
+		must(tb, err)
+		return now - before - time.Duration(p.idle*float64(time.Since(begin)))
+	}
 }
 
 // tell prints a line of a table, of which a benchmark's own log would be cut.

@@ -31,6 +31,8 @@ type Index interface {
 // Reflector keeps an Index in step with the cluster. It asks for metadata alone.
 type Reflector struct {
 	Metadata metadata.Interface
+	// Calm is asked for what changes, where it is not nil: see there.
+	Calm     metadata.Interface
 	Resource string // of the core group, plural
 	Selector string // of fields
 	// Page is how many objects are read at once, and held in memory as they come, where they are
@@ -61,9 +63,10 @@ func ReflectNamespaces(client metadata.Interface, index *NamespaceIndex, log log
 }
 
 // ReflectPods keeps an index of the Pods that have not ended. They are not streamed: their
-// metadata is large (40 MiB for 50,000 Pods), and nothing waits for them.
-func ReflectPods(client metadata.Interface, index *PodIndex, log logr.Logger) *Reflector {
-	return &Reflector{Metadata: client, Resource: "pods", Selector: alive().String(), Page: podPage, Index: index, Log: log}
+// metadata is large (40 MiB for 50,000 Pods), and nothing waits for them. So are changes read
+// from a calm client.
+func ReflectPods(client, calm metadata.Interface, index *PodIndex, log logr.Logger) *Reflector {
+	return &Reflector{Metadata: client, Calm: calm, Resource: "pods", Selector: alive().String(), Page: podPage, Index: index, Log: log}
 }
 
 // NeedLeaderElection is false: every replica answers from the indexes.
@@ -72,6 +75,10 @@ func (*Reflector) NeedLeaderElection() bool { return false }
 // Start watches until ctx ends.
 func (r *Reflector) Start(ctx context.Context) error {
 	objects := r.Metadata.Resource(corev1.SchemeGroupVersion.WithResource(r.Resource))
+	changes := objects
+	if r.Calm != nil {
+		changes = r.Calm.Resource(corev1.SchemeGroupVersion.WithResource(r.Resource))
+	}
 	store := &store{index: r.Index}
 	source := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
@@ -80,7 +87,7 @@ func (r *Reflector) Start(ctx context.Context) error {
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (apiwatch.Interface, error) {
 			options.FieldSelector = r.Selector
-			return objects.Watch(ctx, options)
+			return changes.Watch(ctx, options)
 		},
 	}
 	listWatcher := cache.ToListWatcherWithWatchListSemantics(source, semantics{pages: !r.Stream})
