@@ -20,7 +20,7 @@ func readContainers(r *reader) ([]inject.Container, error) {
 				c.Name, err = r.str()
 			case "env":
 				first := len(r.env)
-				c.HasEnv, err = r.list(func() error { return readEnv(r) })
+				c.HasEnv, err = readEnv(r)
 				c.Env = r.env[first:len(r.env):len(r.env)]
 			case "volumeMounts":
 				c.HasMounts, err = r.list(func() error { return readMount(r, &c) })
@@ -45,38 +45,78 @@ func readContainers(r *reader) ([]inject.Container, error) {
 	return list, err
 }
 
-// readEnv reads one entry. Most are a name and a literal as API servers write
-// them, and such an entry is cut apart instead of walked: a Pod has many.
-func readEnv(r *reader) error {
+// readEnv reads a list of env entries. Most are a name and a literal as API servers write
+// them, and such an entry is cut out of the list instead of walked: a Pod has many.
+func readEnv(r *reader) (some bool, err error) {
+	if r.decoder.PeekKind() != '[' {
+		return r.list(func() error { return nil })
+	}
 	raw, err := r.raw()
 	if err != nil {
-		return err
+		return false, err
 	}
-	entry, plain := cutEnv(raw)
-	if !plain {
-		err = r.nested(raw, func(r *reader) error { return walkEnv(r, &entry) })
+	for rest := raw[1:]; ; some = true {
+		rest = strings.TrimLeft(rest, " \t\r\n,") // between two entries
+		if rest[0] == ']' {
+			return some, nil
+		}
+		if err := r.element(); err != nil {
+			return some, err
+		}
+		entry, length := cutEnv(rest)
+		if length == 0 {
+			length = elementLength(rest)
+			if err := r.nested(rest[:length], func(r *reader) error { return walkEnv(r, &entry) }); err != nil {
+				return some, err
+			}
+		}
+		r.env = append(r.env, entry)
+		rest = rest[length:]
 	}
-	r.env = append(r.env, entry)
-	return err
+}
+
+// elementLength is up to where an element of a list ends, what is behind it being well-formed.
+func elementLength(rest string) int {
+	depth := 0
+	for i := 0; ; i++ {
+		switch rest[i] {
+		case '"':
+			for i++; rest[i] != '"'; i++ {
+				if rest[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+		case '}', ']', ',':
+			if depth == 0 {
+				return i
+			}
+			if rest[i] != ',' {
+				depth--
+			}
+		}
+	}
 }
 
 // cutEnv reads {"name":"…","value":"…"} when it is written exactly so, without
-// escapes. raw is known to be well-formed JSON.
-func cutEnv(raw string) (entry inject.EnvVar, ok bool) {
-	rest, ok := strings.CutPrefix(raw, `{"name":"`)
-	if !ok || strings.IndexByte(raw, '\\') >= 0 {
-		return entry, false
+// escapes, and tells its length; or 0. The list is known to be well-formed.
+func cutEnv(list string) (entry inject.EnvVar, length int) {
+	rest, ok := strings.CutPrefix(list, `{"name":"`)
+	if !ok {
+		return entry, 0
 	}
 	name, rest, _ := strings.Cut(rest, `"`)
-	if rest == "}" {
-		return inject.EnvVar{Name: name}, true
+	value, plain := "", true
+	if rest[0] == ',' {
+		if rest, plain = strings.CutPrefix(rest, `,"value":"`); plain {
+			value, rest, _ = strings.Cut(rest, `"`)
+		}
 	}
-	rest, ok = strings.CutPrefix(rest, `,"value":"`)
-	if !ok {
-		return entry, false
+	if !plain || rest[0] != '}' || strings.IndexByte(name, '\\') >= 0 || strings.IndexByte(value, '\\') >= 0 {
+		return entry, 0
 	}
-	value, rest, _ := strings.Cut(rest, `"`)
-	return inject.EnvVar{Name: name, Value: inject.EnvValue{Text: value}}, rest == "}"
+	return inject.EnvVar{Name: name, Value: inject.EnvValue{Text: value}}, len(list) - len(rest) + 1
 }
 
 func walkEnv(r *reader, entry *inject.EnvVar) error {

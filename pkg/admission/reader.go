@@ -186,8 +186,8 @@ func (r *reader) list(each func() error) (bool, error) {
 	some := false
 	for r.decoder.PeekKind() != ']' {
 		some = true
-		if r.elements++; r.elements > maxElements {
-			return false, fmt.Errorf("at %.200q: more than %d list elements", string(r.decoder.StackPointer()), maxElements)
+		if err := r.element(); err != nil {
+			return false, err
 		}
 		if err := each(); err != nil {
 			return false, err
@@ -195,6 +195,14 @@ func (r *reader) list(each func() error) (bool, error) {
 	}
 	_, err := r.decoder.ReadToken()
 	return some, err
+}
+
+// element counts one more element of a list.
+func (r *reader) element() error {
+	if r.elements++; r.elements > maxElements {
+		return fmt.Errorf("at %.200q: more than %d list elements", string(r.decoder.StackPointer()), maxElements)
+	}
+	return nil
 }
 
 // strings reads an object of strings, keeping the keys that keep says; nil keeps all.

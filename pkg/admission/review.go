@@ -33,7 +33,7 @@ func readReview(s *scratch, t target) (review, error) {
 	var kind, version string
 	requested := false
 	var err error
-	s.env, err = readInto(s.body, s.env, func(r *reader) error {
+	s.env, err = readInto(withoutManagedFields(s.body), s.env, func(r *reader) error {
 		exists, err := r.object(func(key string) (err error) {
 			switch key {
 			case "kind":
