@@ -20,9 +20,10 @@ type fairListener struct {
 	limit   int
 	refused func() // is told of each connection that was turned away or gave way
 
-	mu    sync.Mutex
-	open  int
-	peers map[netip.Addr]map[*peerConn]struct{}
+	mu       sync.Mutex
+	open     int
+	admitted uint64
+	peers    map[netip.Addr]map[*peerConn]struct{}
 }
 
 // peerConn is a connection that counts for its address until it is closed.
@@ -46,12 +47,12 @@ func newFairListener(inner net.Listener, limit int, refused func()) *fairListene
 
 // Accept returns the next connection that there is room for.
 func (l *fairListener) Accept() (net.Conn, error) {
-	for number := uint64(0); ; number++ {
+	for {
 		inner, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		c := &peerConn{Conn: inner, listener: l, from: addressOf(inner), number: number}
+		c := &peerConn{Conn: inner, listener: l, from: addressOf(inner)}
 		leaves, admitted := l.admit(c)
 		if leaves != nil {
 			l.refused()
@@ -80,6 +81,8 @@ func (l *fairListener) admit(c *peerConn) (leaves net.Conn, admitted bool) {
 	}
 	l.peers[c.from][c] = struct{}{}
 	l.open++
+	l.admitted++
+	c.number = l.admitted
 	return leaves, true
 }
 

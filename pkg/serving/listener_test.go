@@ -66,34 +66,34 @@ func (f *fakeConn) Close() error { f.closed = true; return nil }
 // TestOneAddressHasAllTheRoomThereIs, and its busy connections are not taken from it.
 func TestOneAddressHasAllTheRoomThereIs(t *testing.T) {
 	l := newFairListener(nil, 3, func() {})
-	admit := func(address string, number uint64) (*peerConn, net.Conn, bool) {
-		c := &peerConn{Conn: &fakeConn{}, listener: l, from: netip.MustParseAddr(address), number: number}
+	admit := func(address string) (*peerConn, net.Conn, bool) {
+		c := &peerConn{Conn: &fakeConn{}, listener: l, from: netip.MustParseAddr(address)}
 		leaves, admitted := l.admit(c)
 		return c, leaves, admitted
 	}
 	var first []*peerConn
-	for i := range uint64(3) {
-		c, leaves, admitted := admit("10.0.0.1", i)
+	for i := range 3 {
+		c, leaves, admitted := admit("10.0.0.1")
 		if leaves != nil || !admitted {
 			t.Fatalf("connection %d: %v, %t", i, leaves, admitted)
 		}
 		first = append(first, c)
 	}
-	if c, leaves, admitted := admit("10.0.0.1", 3); admitted || leaves != c.Conn {
+	if c, leaves, admitted := admit("10.0.0.1"); admitted || leaves != c.Conn {
 		t.Error("one address drove its own connections out")
 	}
 	for _, c := range first {
 		c.busy.Add(1)
 	}
-	if _, _, admitted := admit("10.0.0.2", 4); admitted {
+	if _, _, admitted := admit("10.0.0.2"); admitted {
 		t.Error("a busy connection was taken")
 	}
 	first[1].busy.Add(-1)
-	other, leaves, admitted := admit("10.0.0.2", 5)
+	other, leaves, admitted := admit("10.0.0.2")
 	if !admitted || leaves != first[1].Conn {
 		t.Error("the idle connection did not give way")
 	}
-	if _, _, admitted := admit("10.0.0.2", 6); admitted {
+	if _, _, admitted := admit("10.0.0.2"); admitted {
 		t.Error("an address got more than its share of those that are busy")
 	}
 	must(t, first[1].Close()) // which counts no more
@@ -101,5 +101,34 @@ func TestOneAddressHasAllTheRoomThereIs(t *testing.T) {
 	must(t, other.Close())
 	if l.open != 2 || len(l.peers) != 1 {
 		t.Errorf("%d open from %d addresses", l.open, len(l.peers))
+	}
+}
+
+// TestTheOldestGivesWay, and before it the oldest of those that have not had a request.
+func TestTheOldestGivesWay(t *testing.T) {
+	const room = 40
+	l := newFairListener(nil, room, func() {})
+	admit := func(address string) (*peerConn, net.Conn) {
+		c := &peerConn{Conn: &fakeConn{}, listener: l, from: netip.MustParseAddr(address)}
+		leaves, admitted := l.admit(c)
+		if !admitted {
+			t.Fatalf("a connection from %s was turned away", address)
+		}
+		return c, leaves
+	}
+	var unused, used []*peerConn
+	for i := range room {
+		c, _ := admit("10.0.0.1")
+		if i%2 == 0 {
+			c.served.Store(true)
+			used = append(used, c)
+		} else {
+			unused = append(unused, c)
+		}
+	}
+	for i, spared := range append(unused, used...)[:room/2+room/4] {
+		if _, leaves := admit(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}).String()); leaves != spared.Conn {
+			t.Errorf("not connection %d gave way to newcomer %d", spared.number, i)
+		}
 	}
 }
