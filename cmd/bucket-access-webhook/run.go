@@ -163,7 +163,8 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 	client, live, events := mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(name)
 	leader := newLeader(o, clients, log.WithName("leader"))
 	known, running, namespaces := watch.NewAccountIndex(), watch.NewPodIndex(), watch.NewNamespaceIndex()
-	cluster := watch.NewCluster(known, namespaces, live, o.cluster.liveReads, recorder, decide.Cluster{Region: o.cluster.region})
+	bounds := watch.LiveReads{PerSecond: o.cluster.liveReads, Waiting: (o.availability.limits.InFlight + 1) / 2}
+	cluster := watch.NewCluster(known, namespaces, live, bounds, recorder, decide.Cluster{Region: o.cluster.region})
 	policies := &watch.Policies{
 		Store: &policy.Store{}, Cached: client, Uncached: live, Writer: client, Namespace: o.policies.namespace,
 		LastGoodName: o.policies.lastGoodConfigMap, Recorder: recorder, Cluster: cluster, Log: log.WithName("policies"),

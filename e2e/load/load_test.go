@@ -40,7 +40,7 @@ type result struct {
 	good, busy, failed int
 	cpu                time.Duration
 	latencies          []time.Duration // of good answers
-	away               []time.Duration // until a 429
+	away               []time.Duration // until a 429 or 503
 	planned            int
 }
 
@@ -52,10 +52,10 @@ func (r *result) line() string {
 		slices.Sort(of)
 		return of[int(float64(len(of)-1)*part)].Round(10 * time.Microsecond)
 	}
-	text := fmt.Sprintf("%7.0f/s good, %6.0f/s 429, %d failed, %s CPU each, p50 %s, p99 %s, p99.9 %s", float64(r.good)/r.took.Seconds(), float64(r.busy)/r.took.Seconds(), r.failed,
+	text := fmt.Sprintf("%7.0f/s good, %6.0f/s turned away, %d failed, %s CPU each, p50 %s, p99 %s, p99.9 %s", float64(r.good)/r.took.Seconds(), float64(r.busy)/r.took.Seconds(), r.failed,
 		r.each().Round(100*time.Nanosecond), at(r.latencies, .5), at(r.latencies, .99), at(r.latencies, .999))
 	if r.busy > 0 {
-		text += fmt.Sprintf("; 429 after p50 %s, p99 %s", at(r.away, .5), at(r.away, .99))
+		text += fmt.Sprintf("; turned away after p50 %s, p99 %s", at(r.away, .5), at(r.away, .99))
 	}
 	return text
 }
@@ -171,9 +171,9 @@ func (s *server) open(tb testing.TB, client *http.Client, rate float64, body []b
 
 func (r *result) count(status int, err error, took time.Duration) {
 	switch {
-	case err != nil || status != http.StatusOK && status != http.StatusTooManyRequests:
+	case err != nil || status != http.StatusOK && status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable:
 		r.failed++
-	case status == http.StatusTooManyRequests:
+	case status != http.StatusOK:
 		r.busy++
 		r.away = append(r.away, took)
 	default:
@@ -212,8 +212,9 @@ func BenchmarkLoad(t *testing.B) {
 	}
 }
 
-// BenchmarkOverload sends up to three times what can be answered. The client has the same cores,
-// and slows down before 256 requests are in flight; so no more than 16 are let in.
+// BenchmarkOverload sends up to three times what can be answered, and then more of what waits
+// than is let in. The client has the same cores and is slow before 256 requests are in flight, so
+// no more than 16 are.
 func BenchmarkOverload(t *testing.B) {
 	webhook, _ := servers(t, "--max-in-flight=16")
 	body := review(t)
@@ -223,21 +224,66 @@ func BenchmarkOverload(t *testing.B) {
 	defer client.CloseIdleConnections()
 	calm := webhook.open(t, client, capacity/4, body)
 	tell("a quarter of what it takes (%.0f/s): %s", capacity, calm.line())
-	turnedAway := 0
 	for _, part := range []float64{.5, .8, 1.5, 3} {
 		r := webhook.open(t, client, capacity*part, body)
 		tell("%.1f times what it takes: %s", part, r.line())
-		if turnedAway += r.busy; r.failed > 0 {
+		if r.failed > 0 {
 			t.Errorf("%d of %d requests got no answer", r.failed, r.planned)
 		}
 	}
-	if turnedAway == 0 {
-		t.Error("nobody was told to come again later")
+	// The policy does not list the ServiceAccount: its ConfigMap is read once more, in turns of 50 ms.
+	refused := *webhook
+	refused.fresh = false
+	waiting := refused.open(t, client, 1000, bytes.Replace(body, []byte(`"api-sa"`), []byte(`"other"`), 1))
+	tell("1,000 a second that wait for 50 ms: %s", waiting.line())
+	if waiting.failed > 0 || waiting.busy == 0 || waiting.good == 0 {
+		t.Errorf("%d failed, %d were turned away, %d were answered", waiting.failed, waiting.busy, waiting.good)
 	}
 	after := webhook.open(t, client, capacity/4, body)
 	tell("and a quarter again: %s", after.line())
 	if after.failed+after.busy > 0 {
 		t.Errorf("after the overload: %d failed, %d turned away", after.failed, after.busy)
+	}
+}
+
+// BenchmarkFlood sends Pods of ServiceAccounts that nobody knows, whatever Namespace they name:
+// each is asked for at the API server, within bounds. Others must not notice.
+func BenchmarkFlood(t *testing.B) {
+	webhook, _ := servers(t)
+	body := review(t)
+	client, crowd := clientOf(false, 100), clientOf(false, 400)
+	defer client.CloseIdleConnections()
+	defer crowd.CloseIdleConnections()
+	calm := webhook.open(t, client, 100, body)
+	tell("100 a second alone: %s", calm.line())
+	done := make(chan struct{})
+	var flood, stopped atomic.Int64
+	var group sync.WaitGroup
+	for i := range 400 {
+		unknown := bytes.Replace(body, []byte(`"api-sa"`), []byte(`"unknown"`), 1)
+		unknown = bytes.ReplaceAll(unknown, []byte(`"namespace":"default"`), fmt.Appendf(nil, `"namespace":"shop-%d"`, i%40))
+		group.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				status, err := (&server{address: webhook.address}).one(t.Context(), crowd, unknown)
+				if flood.Add(1); err != nil || status != http.StatusOK {
+					stopped.Add(1)
+					time.Sleep(100 * time.Millisecond) // a flood, and no test of the client's cores
+				}
+			}
+		})
+	}
+	time.Sleep(time.Second)
+	during := webhook.open(t, client, 100, body)
+	close(done)
+	group.Wait()
+	tell("the same during a flood of %d, of which %d were turned away: %s", flood.Load(), stopped.Load(), during.line())
+	if during.failed+during.busy > 0 || stopped.Load() == 0 {
+		t.Errorf("%d failed, %d were turned away; of the flood %d were", during.failed, during.busy, stopped.Load())
 	}
 }
 

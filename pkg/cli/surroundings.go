@@ -85,8 +85,8 @@ func (s *surroundings) ask(ctx context.Context, e *environment) (client.Reader, 
 	if err != nil {
 		return nil, err
 	}
-	const perSecond = 10_000 // the client's own limit counts
-	s.behind = watch.NewCluster(watch.NewAccountIndex(), watch.NewNamespaceIndex(), reader, perSecond, metrics.New(prometheus.NewRegistry()), decide.Cluster{})
+	bounds := watch.LiveReads{PerSecond: 10_000, Waiting: 10_000} // the client's own limit counts
+	s.behind = watch.NewCluster(watch.NewAccountIndex(), watch.NewNamespaceIndex(), reader, bounds, metrics.New(prometheus.NewRegistry()), decide.Cluster{})
 	if s.facts.Issuer == "" {
 		if s.facts.Issuer, err = watch.ReadIssuer(ctx, clients.CoreV1().RESTClient()); err != nil {
 			return nil, err

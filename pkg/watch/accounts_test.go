@@ -220,7 +220,7 @@ func TestTheAccountIndexIsWhatItWasTold(t *testing.T) {
 
 func TestNoAccountIsKnownUntilAllWereSeen(t *testing.T) {
 	accounts, namespaces := NewAccountIndex(), NewNamespaceIndex()
-	c := NewCluster(accounts, namespaces, nil, 1, nil, decide.Cluster{})
+	c := NewCluster(accounts, namespaces, nil, LiveReads{}, nil, decide.Cluster{})
 	put, take := accounts.Anew()
 	put(annotated(accountOf("shop", "api-sa", 1), "orders"))
 	if view, found, err := c.ServiceAccount(t.Context(), "shop", "api-sa"); found || err != nil || view.Name != "api-sa" {

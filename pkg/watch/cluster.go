@@ -30,22 +30,34 @@ type Cluster struct {
 	limits     [limiters]*rate.Limiter
 	record     *metrics.Recorder
 	facts      atomic.Pointer[decide.Cluster]
+	waiting    *semaphore.Weighted
 	lists      *semaphore.Weighted // of Pods
+}
+
+// LiveReads bounds what is read from the API server while a request waits for it.
+type LiveReads struct {
+	// PerSecond is how many there may be in a second for each of the cluster's limiters.
+	PerSecond float64
+	// Waiting is how many requests may wait for one at once; the others fail, and come again.
+	// Whoever reaches the Service can ask for them, and must leave room for who needs none.
+	Waiting int64
 }
 
 // limiters share the live reads among namespaces: one that floods takes its own turns
 // and those of the few that fall to the same limiter, not everybody's.
 const limiters = 64
 
-// NewCluster answers from the indexes, and from live at most perSecond times a second for
-// each of its limiters: what a flood of fresh Pods can ask of the API server is
-// bounded, there and by the client's own limit.
+// NewCluster answers from the indexes, and from live within bounds: what a flood of fresh Pods
+// can ask of the API server is bounded, there and by the client's own limit.
 func NewCluster(
-	accounts *AccountIndex, namespaces *NamespaceIndex, live client.Reader, perSecond float64, record *metrics.Recorder, facts decide.Cluster,
+	accounts *AccountIndex, namespaces *NamespaceIndex, live client.Reader, bounds LiveReads, record *metrics.Recorder, facts decide.Cluster,
 ) *Cluster {
-	c := &Cluster{accounts: accounts, namespaces: namespaces, live: live, record: record, lists: semaphore.NewWeighted(podLists)}
+	c := &Cluster{
+		accounts: accounts, namespaces: namespaces, live: live, record: record,
+		waiting: semaphore.NewWeighted(bounds.Waiting), lists: semaphore.NewWeighted(podLists),
+	}
 	for i := range c.limits {
-		c.limits[i] = rate.NewLimiter(rate.Limit(perSecond), int(2*perSecond)+1)
+		c.limits[i] = rate.NewLimiter(rate.Limit(bounds.PerSecond), int(2*bounds.PerSecond)+1)
 	}
 	c.facts.Store(&facts)
 	return c
@@ -134,9 +146,15 @@ func (c *Cluster) PodsWithout(ctx context.Context, namespace, serviceAccount, po
 	return len(list.Items), list.Continue != "", err
 }
 
-// read takes a turn of the namespace at the API server. It waits for one no longer than ctx lasts,
-// and the number of those who wait is bounded by the requests in flight.
+var errWaiting = errors.New("too many requests wait for the API server")
+
+// read takes a turn of the namespace at the API server. It waits for one no longer than ctx lasts.
 func (c *Cluster) read(ctx context.Context, kind, namespace string, get func() error) error {
+	if !c.waiting.TryAcquire(1) {
+		c.record.LiveRead(kind, metrics.Limited)
+		return errWaiting
+	}
+	defer c.waiting.Release(1)
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(namespace)) // a hash never fails
 	if err := c.limits[hash.Sum32()%limiters].Wait(ctx); err != nil {
