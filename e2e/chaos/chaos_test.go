@@ -58,6 +58,7 @@ func TestChaos(t *testing.T) {
 	defer stop()
 	must(t, l.start(ctx))
 	var beside sync.WaitGroup
+	beside.Go(func() { c.history.watchTheMachine(ctx) })
 	beside.Go(func() { c.askReplicas(ctx) })
 	beside.Go(func() {
 		if err := c.changePolicies(ctx); err != nil {

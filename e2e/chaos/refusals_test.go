@@ -1,6 +1,8 @@
 package chaos
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +106,40 @@ func (w window) allows(k kind, by way, begin time.Time) bool {
 type history struct {
 	mutex   sync.Mutex
 	windows []window
+	stalls  []window
 	webhook bool
+}
+
+// stalled is what nobody did: a virtual machine that stands still, with all that runs on it.
+var stalled = &fault{
+	name: "the machine stood still", allows: []kind{broke, noListener, timedOut, noEndpoint, unread}, down: true, delays: true, misses: true,
+}
+
+// watchTheMachine notes for how long nothing ran, until ctx ends.
+func (h *history) watchTheMachine(ctx context.Context) {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			now := time.Now()
+			h.ranAgain(last, now)
+			last = now
+		}
+	}
+}
+
+// ranAgain notes a stall. A scheduler that has too much to do keeps nobody waiting for that long.
+func (h *history) ranAgain(last, now time.Time) {
+	const still = time.Second
+	if now.Sub(last) < still {
+		return
+	}
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.stalls = append(h.stalls, window{fault: stalled, begin: last, end: now, webhook: h.webhook})
 }
 
 func (h *history) begin(f *fault) {
@@ -130,9 +165,11 @@ func (h *history) end() {
 func (h *history) during(from, to time.Time) window {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	for i := len(h.windows) - 1; i >= 0; i-- {
-		if w := h.windows[i]; w.begin.Before(to) && (w.end.IsZero() || w.end.Add(grace).After(from)) {
-			return w
+	for _, windows := range [][]window{h.stalls, h.windows} {
+		for i := len(windows) - 1; i >= 0; i-- {
+			if w := windows[i]; w.begin.Before(to) && (w.end.IsZero() || w.end.Add(grace).After(from)) {
+				return w
+			}
 		}
 	}
 	return window{fault: calm, begin: from, webhook: h.webhook}
@@ -142,7 +179,7 @@ func (h *history) during(from, to time.Time) window {
 func (h *history) delayed(from, to time.Time) bool {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	for _, w := range h.windows {
+	for _, w := range slices.Concat(h.windows, h.stalls) {
 		if w.fault.delays && w.begin.Before(to) && (w.end.IsZero() || w.end.Add(grace).After(from)) {
 			return true
 		}

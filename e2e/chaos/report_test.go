@@ -35,10 +35,13 @@ func (r report) print(w io.Writer) {
 			milliseconds(quantile(l.took[by], .99)), milliseconds(l.slowest[by]))
 	}
 	fmt.Fprintln(w, "\n| fault | times | Pods created during it | refused |\n|---|---|---|---|")
-	for _, f := range append([]*fault{calm}, faults...) {
+	for _, f := range slices.Concat([]*fault{calm}, faults, []*fault{stalled}) {
 		times := fmt.Sprint(r.counts[f])
-		if f == calm {
+		switch f {
+		case calm:
 			times = ""
+		case stalled:
+			times = fmt.Sprint(len(r.history.stalls))
 		}
 		fmt.Fprintf(w, "| %s | %s | %d | %s |\n", f.name, times, l.inFaults[f.name], r.refusedDuring(f))
 	}

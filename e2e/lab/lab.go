@@ -91,6 +91,9 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	if l.Dir, err = os.MkdirTemp("", "lab-"); err != nil {
 		return nil, err
 	}
+	if err := os.MkdirAll(l.logDir(), 0o755); err != nil {
+		return nil, fmt.Errorf("LogDir: %w", err)
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Stop())
