@@ -108,7 +108,8 @@ func (o *clusterOptions) bind(f *flag.FlagSet) {
 func (o *availabilityOptions) bind(f *flag.FlagSet) {
 	o.limits = admission.DefaultLimits()
 	f.Int64Var(&o.limits.BodyBytes, "max-request-bytes", o.limits.BodyBytes, "largest request body")
-	f.Int64Var(&o.limits.InFlight, "max-in-flight", o.limits.InFlight, "requests at once, of which half may wait for the API server; more are answered 429")
+	f.Int64Var(&o.limits.InFlight, "max-in-flight", o.limits.InFlight,
+		"requests at once, more are answered 429; half of them may wait for the API server, more are answered 503")
 	f.Int64Var(&o.limits.InFlightBytes, "max-in-flight-bytes", o.limits.InFlightBytes, "bytes of request bodies at once; more are answered 429")
 	f.IntVar(&o.connections, "max-connections", 1000,
 		"connections at once, shared fairly between the addresses they come from: one that has fewer than another takes the place of an idle one of that")

@@ -107,6 +107,7 @@ type history struct {
 	mutex   sync.Mutex
 	windows []window
 	stalls  []window
+	ran     time.Time // when the machine was seen to run
 	webhook bool
 }
 
@@ -119,27 +120,31 @@ var stalled = &fault{
 func (h *history) watchTheMachine(ctx context.Context) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
-	for last := time.Now(); ; {
+	for h.runs(time.Now()); ; h.runs(time.Now()) {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			now := time.Now()
-			h.ranAgain(last, now)
-			last = now
 		}
 	}
 }
 
-// ranAgain notes a stall. A scheduler that has too much to do keeps nobody waiting for that long.
-func (h *history) ranAgain(last, now time.Time) {
-	const still = time.Second
-	if now.Sub(last) < still {
-		return
-	}
+// runs notes that the machine does, and a stall before.
+func (h *history) runs(now time.Time) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	h.stalls = append(h.stalls, window{fault: stalled, begin: last, end: now, webhook: h.webhook})
+	h.stalls = h.stallsUntil(now)
+	h.ran = now
+}
+
+// stallsUntil are those that were noted, and one that ends now: whoever fails by it may run
+// before whoever notes it. A scheduler that has too much to do keeps nobody waiting for that long.
+func (h *history) stallsUntil(now time.Time) []window {
+	const still = time.Second
+	if h.ran.IsZero() || now.Sub(h.ran) < still {
+		return h.stalls
+	}
+	return append(slices.Clip(h.stalls), window{fault: stalled, begin: h.ran, end: now, webhook: h.webhook})
 }
 
 func (h *history) begin(f *fault) {
@@ -165,7 +170,7 @@ func (h *history) end() {
 func (h *history) during(from, to time.Time) window {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	for _, windows := range [][]window{h.stalls, h.windows} {
+	for _, windows := range [][]window{h.stallsUntil(time.Now()), h.windows} {
 		for i := len(windows) - 1; i >= 0; i-- {
 			if w := windows[i]; w.begin.Before(to) && (w.end.IsZero() || w.end.Add(grace).After(from)) {
 				return w
@@ -179,7 +184,7 @@ func (h *history) during(from, to time.Time) window {
 func (h *history) delayed(from, to time.Time) bool {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	for _, w := range slices.Concat(h.windows, h.stalls) {
+	for _, w := range slices.Concat(h.windows, h.stallsUntil(time.Now())) {
 		if w.fault.delays && w.begin.Before(to) && (w.end.IsZero() || w.end.Add(grace).After(from)) {
 			return true
 		}

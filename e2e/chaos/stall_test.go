@@ -10,9 +10,13 @@ func TestAMachineThatStandsStillIsAnExcuse(t *testing.T) {
 	h := &history{webhook: true}
 	begin := time.Now()
 	at := func(seconds float64) time.Time { return begin.Add(time.Duration(seconds * float64(time.Second))) }
-	h.ranAgain(at(-.2), at(0)) // busy
+	h.runs(at(-.2))
+	h.runs(at(0)) // busy
 	h.begin(faults[0])
-	h.ranAgain(at(1), at(9))
+	h.runs(at(.5))
+	h.runs(at(1))
+	h.runs(at(9))
+	h.ran = time.Now()
 	h.end()
 	h.windows[0].end = at(20)
 	for _, test := range []struct {
@@ -27,5 +31,18 @@ func TestAMachineThatStandsStillIsAnExcuse(t *testing.T) {
 		if got, want := w.allows(backstop, byAccount, at(test.from)), test.fault == stalled; got != want {
 			t.Errorf("from %v s to %v s: a refusal by the backstop is allowed: %t", test.from, test.to, got)
 		}
+	}
+}
+
+// TestAStallIsAnExcuseAtOnce: nobody has noted it yet.
+func TestAStallIsAnExcuseAtOnce(t *testing.T) {
+	now := time.Now()
+	h := &history{ran: now.Add(-5 * time.Second)}
+	if w := h.during(now.Add(-3*time.Second), now); w.fault != stalled {
+		t.Errorf("during it: %q", w.fault.name)
+	}
+	h.runs(time.Now())
+	if w := h.during(now.Add(-3*time.Second), now); w.fault != stalled || len(h.stalls) != 1 {
+		t.Errorf("after it: %q of %d", w.fault.name, len(h.stalls))
 	}
 }

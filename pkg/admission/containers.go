@@ -55,19 +55,20 @@ func readEnv(r *reader) (some bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for rest := raw[1:]; ; some = true {
+	rest := raw[1:]
+	for i := 0; ; i++ {
 		rest = strings.TrimLeft(rest, " \t\r\n,") // between two entries
 		if rest[0] == ']' {
-			return some, nil
+			return i > 0, nil
 		}
 		if err := r.element(); err != nil {
-			return some, err
+			return false, err
 		}
 		entry, length := cutEnv(rest)
 		if length == 0 {
 			length = elementLength(rest)
-			if err := r.nested(rest[:length], func(r *reader) error { return walkEnv(r, &entry) }); err != nil {
-				return some, err
+			if err := r.nested(i, rest[:length], func(r *reader) error { return walkEnv(r, &entry) }); err != nil {
+				return false, err
 			}
 		}
 		r.env = append(r.env, entry)

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr/funcr"
 
@@ -176,6 +177,27 @@ func TestDrainingClosesConnections(t *testing.T) {
 	server.Handler(Pods).ServeHTTP(w, request)
 	if w.Code != http.StatusOK || w.Header().Get("Connection") != "close" || server.Ready() == nil {
 		t.Fatalf("HTTP %d, %v", w.Code, w.Header())
+	}
+}
+
+// TestNoBodyTakesForEver: what is searched for is in the body as often as there is room for.
+func TestNoBodyTakesForEver(t *testing.T) {
+	limit := int(DefaultLimits().BodyBytes)
+	for _, part := range []string{`,"managedFields":[`, `,"managedFields":[]`, `,"managedFields":[]}`, `]`, `[`, `"`, `\`, `{"name":"`, `,`} {
+		body := strings.Repeat(part, limit/len(part))
+		for _, body := range []string{body, reviewOf(`{"spec":{"containers":[{"env":[` + body[:len(body)-2_000] + `]}]}}`)} {
+			service, _, _ := newFakes(t)
+			answered := make(chan int)
+			go func() { answered <- post(t, service, Pods, body).Code }()
+			select {
+			case code := <-answered:
+				if code != http.StatusBadRequest {
+					t.Errorf("%s, again and again: HTTP %d", part, code)
+				}
+			case <-time.After(20 * time.Second): // half a minute and more for what grows with the square
+				t.Fatalf("%s, again and again: no answer in 20 s", part)
+			}
+		}
 	}
 }
 

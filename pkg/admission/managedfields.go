@@ -15,7 +15,8 @@ var (
 // In JSON, a quotation mark behind a comma is no escaped one, so that it begins or ends a string;
 // and as a letter is behind it, it begins one. So what stands before the comma is outside of
 // strings: the key is one, and the bracket that is found closes a list. There is no other bracket
-// from the key to it, so it is the list of that key.
+// from the key to it, so it is the list of that key. What is no JSON may lose anything; what is cut
+// is not looked at.
 func withoutManagedFields(review []byte) []byte {
 	kept, rest := 0, review
 	for {
@@ -37,8 +38,12 @@ func withoutManagedFields(review []byte) []byte {
 // listLength is the number of bytes up to the end of a list that holds no other, if a key
 // follows it; or -1.
 func listLength(rest []byte) int {
-	end := bytes.IndexByte(rest, ']')
-	if end < 0 || bytes.IndexByte(rest[:end], '[') >= 0 {
+	inside := rest
+	if other := bytes.IndexByte(rest, '['); other >= 0 {
+		inside = rest[:other] // of which no byte is looked at again, for whatever list comes next
+	}
+	end := bytes.IndexByte(inside, ']')
+	if end < 0 {
 		return -1
 	}
 	behind := bytes.TrimLeft(rest[end+1:], "}")

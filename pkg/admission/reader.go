@@ -19,7 +19,8 @@ import (
 // reader walks a JSON document once and strictly: invalid UTF-8, trailing data,
 // nesting deeper than 10,000 and a repeated key in any object that is looked into
 // are errors. Objects that nobody looks into are only checked for their syntax:
-// looking for repeated keys in them too would double the time of the whole pass.
+// looking for repeated keys in them too would double the time of the whole pass. Of a review,
+// managed fields are not even that: see withoutManagedFields.
 type reader struct {
 	decoder *jsontext.Decoder
 	// text is the document; what is read are parts of it, so a string costs nothing.
@@ -63,11 +64,11 @@ func readInto(body []byte, env []inject.EnvVar, top func(*reader) error) ([]inje
 	return r.env, nil
 }
 
-// nested walks a part of the document that was read raw.
-func (r *reader) nested(raw string, walk func(*reader) error) error {
-	at := string(r.decoder.StackPointer())
+// nested walks element i of the list that was read last.
+func (r *reader) nested(i int, raw string, walk func(*reader) error) error {
+	at := r.decoder.StackPointer()
 	if err := read([]byte(raw), walk); err != nil {
-		return fmt.Errorf("below %.200q: %w", at, err)
+		return fmt.Errorf("below %.200q: %w", fmt.Sprintf("%s/%d", at, i), err)
 	}
 	return nil
 }

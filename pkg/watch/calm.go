@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -14,14 +15,15 @@ const (
 	// second costs ten times of what reads them all at once. The counts that are made of
 	// them are made each five seconds.
 	calmPause = 250 * time.Millisecond
-	// calmBuffer is what is read without a pause in between. An API server keeps 1,000 events for
-	// a watcher, and the kernel more, so nothing is lost by a pause.
+	// calmBuffer is what is read without a pause in between: some 80 Pods, so that a crowd is read
+	// as fast as it comes. Where a watcher is slower than that, an API server ends
+	// its watch, and it begins anew from where it was.
 	calmBuffer = 64 << 10
 )
 
 // Calm is a client's configuration for watches whose news may wait: each has a connection of its
-// own, which is left alone for a moment after it was read. With HTTP/2 a goroutine
-// of the transport would read on; its pings, which find out that a peer is gone, are TCP's here.
+// own, which is left alone for a moment after it was read. With HTTP/2 a goroutine of the
+// transport would read on. Where a peer is gone without a word, TCP's keepalives find out.
 func Calm(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
 	dial := config.Dial
@@ -40,7 +42,19 @@ func Calm(config *rest.Config) *rest.Config {
 		return newCalmConn(conn, calmPause), nil
 	}
 	config.NextProtos = []string{"http/1.1"}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return onceOnly{next} })
 	return config
+}
+
+// onceOnly has each request use a connection of its own: one that died while it rested would
+// keep a new watch waiting until the kernel gives up, a quarter of an hour.
+type onceOnly struct{ http.RoundTripper }
+
+// RoundTrip leaves the request as it is.
+func (o onceOnly) RoundTrip(request *http.Request) (*http.Response, error) {
+	request = request.Clone(request.Context())
+	request.Close = true
+	return o.RoundTripper.RoundTrip(request)
 }
 
 // calmConn reads from the network at most once in a pause, but where there is more than fits.

@@ -27,10 +27,10 @@ type Cluster struct {
 	accounts   *AccountIndex
 	namespaces *NamespaceIndex
 	live       client.Reader
-	limits     [limiters]*rate.Limiter
+	limits     [limiters]limiter
 	record     *metrics.Recorder
 	facts      atomic.Pointer[decide.Cluster]
-	waiting    *semaphore.Weighted
+	waiting    *semaphore.Weighted // requests, for whatever is read live
 	lists      *semaphore.Weighted // of Pods
 }
 
@@ -38,14 +38,22 @@ type Cluster struct {
 type LiveReads struct {
 	// PerSecond is how many there may be in a second for each of the cluster's limiters.
 	PerSecond float64
-	// Waiting is how many requests may wait for one at once; the others fail, and come again.
-	// Whoever reaches the Service can ask for them, and must leave room for who needs none.
+	// Waiting is how many requests may wait for what is read live, policies included, and an eighth
+	// of it for one limiter's turn; the others fail, and come again. Whoever reaches the
+	// Service can make them wait, and must leave room for who needs none, and a tenant for others.
 	Waiting int64
 }
 
 // limiters share the live reads among namespaces: one that floods takes its own turns
 // and those of the few that fall to the same limiter, not everybody's.
 const limiters = 64
+
+// limiter is one of them: how often something is read, and how many requests wait for that.
+type limiter struct {
+	*rate.Limiter
+
+	waiting *semaphore.Weighted
+}
 
 // NewCluster answers from the indexes, and from live within bounds: what a flood of fresh Pods
 // can ask of the API server is bounded, there and by the client's own limit.
@@ -57,7 +65,9 @@ func NewCluster(
 		waiting: semaphore.NewWeighted(bounds.Waiting), lists: semaphore.NewWeighted(podLists),
 	}
 	for i := range c.limits {
-		c.limits[i] = rate.NewLimiter(rate.Limit(bounds.PerSecond), int(2*bounds.PerSecond)+1)
+		c.limits[i] = limiter{
+			Limiter: rate.NewLimiter(rate.Limit(bounds.PerSecond), int(2*bounds.PerSecond)+1), waiting: semaphore.NewWeighted((bounds.Waiting + 7) / 8),
+		}
 	}
 	c.facts.Store(&facts)
 	return c
@@ -148,16 +158,28 @@ func (c *Cluster) PodsWithout(ctx context.Context, namespace, serviceAccount, po
 
 var errWaiting = errors.New("too many requests wait for the API server")
 
+// wait has a request wait for something that is read live, if not too many do.
+func (c *Cluster) wait(kind string, room *semaphore.Weighted) (done func(), err error) {
+	if !room.TryAcquire(1) {
+		c.record.LiveRead(kind, metrics.Limited)
+		return nil, errWaiting
+	}
+	return func() { room.Release(1) }, nil
+}
+
 // read takes a turn of the namespace at the API server. It waits for one no longer than ctx lasts.
 func (c *Cluster) read(ctx context.Context, kind, namespace string, get func() error) error {
-	if !c.waiting.TryAcquire(1) {
-		c.record.LiveRead(kind, metrics.Limited)
-		return errWaiting
-	}
-	defer c.waiting.Release(1)
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(namespace)) // a hash never fails
-	if err := c.limits[hash.Sum32()%limiters].Wait(ctx); err != nil {
+	limit := &c.limits[hash.Sum32()%limiters]
+	for _, room := range []*semaphore.Weighted{limit.waiting, c.waiting} {
+		done, err := c.wait(kind, room)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
+	if err := limit.Wait(ctx); err != nil {
 		c.record.LiveRead(kind, metrics.Limited)
 		return fmt.Errorf("too many reads at once: %w", err)
 	}

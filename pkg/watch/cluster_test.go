@@ -23,47 +23,89 @@ func (empty) Get(context.Context, client.ObjectKey, client.Object, ...client.Get
 	return nil
 }
 
+// crowd has so many read at once in the namespaces, and counts who is turned away without waiting.
+func crowd(tb testing.TB, read func(i int) error, n int) (answered, turnedAway func() int, group *sync.WaitGroup) {
+	tb.Helper()
+	var mu sync.Mutex
+	var good, away int
+	count := func(of *int) func() int {
+		return func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return *of
+		}
+	}
+	group = &sync.WaitGroup{}
+	for i := range n {
+		group.Go(func() {
+			began := time.Now()
+			err := read(i)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				good++
+			case errors.Is(err, errWaiting) && time.Since(began) == 0:
+				away++
+			default:
+				tb.Errorf("after %s: %v", time.Since(began), err)
+			}
+		})
+	}
+	return count(&good), count(&away), group
+}
+
+func slowCluster(waiting int64) *Cluster {
+	return NewCluster(NewAccountIndex(), NewNamespaceIndex(), empty{}, LiveReads{PerSecond: .1, Waiting: waiting},
+		metrics.New(prometheus.NewRegistry()), decide.Cluster{})
+}
+
+func (c *Cluster) askFor(ctx context.Context, namespace string) error {
+	_, _, err := c.LiveServiceAccount(ctx, namespace, "unknown")
+	return err
+}
+
 // A crowd of Pods of ServiceAccounts that nobody knows, in whatever namespaces, leaves half of
 // the requests in flight to the others.
 func TestNotAllMayWaitForTheAPIServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const waiting, crowd = 10, 200
-		cluster := NewCluster(NewAccountIndex(), NewNamespaceIndex(), empty{}, LiveReads{PerSecond: .1, Waiting: waiting},
-			metrics.New(prometheus.NewRegistry()), decide.Cluster{})
-		read := func(i int) error {
-			_, _, err := cluster.LiveServiceAccount(t.Context(), fmt.Sprintf("namespace-%d", i%3), "unknown")
-			return err
+		const waiting = 80
+		cluster := slowCluster(waiting)
+		read := func(i int) error { return cluster.askFor(t.Context(), fmt.Sprintf("namespace-%d", i%40)) }
+		answered, turnedAway, group := crowd(t, read, 1000)
+		synctest.Wait()
+		atOnce := answered() // the burst
+		if away := turnedAway(); away != 1000-waiting-atOnce {
+			t.Errorf("%d were turned away, %d were answered at once", away, atOnce)
 		}
-		for i := range 3 {
-			if err := read(i); err != nil { // the burst
-				t.Fatal(err)
-			}
-		}
-		var group sync.WaitGroup
-		var mu sync.Mutex
-		answered, turnedAway := 0, 0
-		for i := range crowd {
-			group.Go(func() {
-				began := time.Now()
-				err := read(i)
-				mu.Lock()
-				defer mu.Unlock()
-				switch {
-				case err == nil:
-					answered++
-				case errors.Is(err, errWaiting) && time.Since(began) == 0:
-					turnedAway++
-				default:
-					t.Errorf("after %s: %v", time.Since(began), err)
-				}
-			})
+		if _, err := (&Policies{Cluster: cluster}).Live(t.Context(), "orders"); !errors.Is(err, errWaiting) {
+			t.Errorf("for policies as many wait as ever: %v", err)
 		}
 		group.Wait()
-		if answered != waiting || turnedAway != crowd-waiting {
-			t.Errorf("%d answered, %d turned away", answered, turnedAway)
+		if answered() != waiting+atOnce {
+			t.Errorf("%d were answered", answered())
 		}
 		if err := read(0); err != nil {
 			t.Errorf("afterwards: %v", err)
 		}
+	})
+}
+
+// A tenant that floods waits for itself.
+func TestOneNamespaceKeepsNoOtherFromTheAPIServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := slowCluster(80)
+		if err := cluster.askFor(t.Context(), "flooding"); err != nil {
+			t.Fatal(err)
+		}
+		_, turnedAway, group := crowd(t, func(int) error { return cluster.askFor(t.Context(), "flooding") }, 1000)
+		synctest.Wait()
+		if away := turnedAway(); away != 990 {
+			t.Errorf("%d were turned away", away)
+		}
+		if err := cluster.askFor(t.Context(), "another"); err != nil {
+			t.Errorf("another namespace: %v", err)
+		}
+		group.Wait()
 	})
 }

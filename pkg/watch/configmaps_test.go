@@ -95,7 +95,7 @@ func TestLiveFindsWhatTheCacheHasNot(t *testing.T) {
 			c.put("other", 5, map[string]string{"stock": document("x")})
 			p := &Policies{
 				Store: &policy.Store{}, Uncached: c, Namespace: "system", Limit: rate.NewLimiter(rate.Inf, 1), Log: logr.Discard(),
-				Recorder: metrics.New(prometheus.NewRegistry()),
+				Recorder: metrics.New(prometheus.NewRegistry()), Cluster: slowCluster(1),
 			}
 			seen, lastGood, err := p.list(t.Context(), c)
 			if err != nil {
