@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"time"
 
@@ -94,11 +93,10 @@ func newCertificate(config *rest.Config, o *options, log logr.Logger) (*certific
 	return files, nil
 }
 
-// cacheOptions let the manager's cache hold what is watched for the certificate.
+// cacheOptions let the manager's cache hold what is watched for the certificate, and nothing else:
+// of policies, ServiceAccounts, Namespaces and Pods there are stores of their own.
 func (c *certificate) cacheOptions(o *options) cache.Options {
-	all := watch.CacheOptions(o.policies.namespace)
-	maps.Copy(all.ByObject, watch.CertificateObjects(o.policies.namespace, o.certificates.caSecret, o.certificates.configuration))
-	return all
+	return cache.Options{ByObject: watch.CertificateObjects(o.policies.namespace, o.certificates.caSecret, o.certificates.configuration)}
 }
 
 // register runs what keeps the certificate.

@@ -16,9 +16,11 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -97,7 +99,7 @@ func serve(ctx context.Context, o *options, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	server, cluster, err := assemble(ctx, mgr, o, recorder, log)
+	server, cluster, err := assemble(mgr, o, recorder, log)
 	if err != nil {
 		return err
 	}
@@ -129,6 +131,14 @@ func restConfig(o clusterOptions) (*rest.Config, error) {
 	return config, nil
 }
 
+// inProtobuf is how built-in types are read with the least memory.
+func inProtobuf(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	return config
+}
+
 // newServer is what API servers, and all who reach its port, connect to.
 func newServer(o *options, source *certificate, recorder *metrics.Recorder, log logr.Logger) *serving.Server {
 	config := &tls.Config{MinVersion: tlsVersions[o.serving.tlsMinVersion], GetCertificate: source.GetCertificate}
@@ -155,8 +165,12 @@ func newManager(ctx context.Context, config *rest.Config, o *options, source *ce
 }
 
 // assemble wires the parts together; data flows from the top to the bottom.
-func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metrics.Recorder, log logr.Logger) (*admission.Server, *watch.Cluster, error) {
+func assemble(mgr ctrl.Manager, o *options, recorder *metrics.Recorder, log logr.Logger) (*admission.Server, *watch.Cluster, error) {
 	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, nil, fmt.Errorf("setting up: %w", err)
+	}
+	core, err := typedcorev1.NewForConfigAndClient(inProtobuf(mgr.GetConfig()), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, nil, fmt.Errorf("setting up: %w", err)
 	}
@@ -166,8 +180,8 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 	bounds := watch.LiveReads{PerSecond: o.cluster.liveReads, Waiting: (o.availability.limits.InFlight + 1) / 2}
 	cluster := watch.NewCluster(known, namespaces, live, bounds, recorder, decide.Cluster{Region: o.cluster.region})
 	policies := &watch.Policies{
-		Store: &policy.Store{}, Cached: client, Uncached: live, Writer: client, Namespace: o.policies.namespace,
-		LastGoodName: o.policies.lastGoodConfigMap, Recorder: recorder, Cluster: cluster, Log: log.WithName("policies"),
+		Store: &policy.Store{}, Documents: watch.NewDocuments(core.ConfigMaps(o.policies.namespace), log.WithName("watch")), Uncached: live, Writer: client,
+		Namespace: o.policies.namespace, LastGoodName: o.policies.lastGoodConfigMap, Recorder: recorder, Cluster: cluster, Log: log.WithName("policies"),
 		Limit:    rate.NewLimiter(rate.Limit(o.cluster.liveReads), int(2*o.cluster.liveReads)+1),
 		Reporter: &watch.Reporter{Events: events, Recorder: recorder, Log: log.WithName("policies"), Leading: leader.Leading},
 	}
@@ -187,7 +201,7 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 		},
 		Excluded: accounts.Excluded, Recorder: recorder, Log: log.WithName("pods"),
 	}
-	err = errors.Join(watch.Warm(ctx, mgr.GetCache()), policies.Register(mgr), accounts.Register(mgr), counter.Register(mgr),
+	err = errors.Join(policies.Register(mgr), accounts.Register(mgr), counter.Register(mgr),
 		follow(mgr, cluster.Ready, known, namespaces, running, log.WithName("watch")), mgr.Add(issuer), mgr.Add(leader),
 		mgr.Add(runnable{manageMemory(cluster, policies, running)}))
 	if err != nil {
@@ -195,7 +209,7 @@ func assemble(ctx context.Context, mgr ctrl.Manager, o *options, recorder *metri
 	}
 	reader, _ := o.reader.settings() // checked with the command line
 	service := &admission.Service{
-		Cluster: cluster, Policies: policies, Running: running, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience, Reader: reader,
+		Cluster: cluster, Policies: policies, Namespace: o.policies.namespace, EKSAudience: o.cluster.eksAudience, Reader: reader,
 	}
 	server := admission.NewServer(service, o.availability.limits, recorder, log.WithName("admission"))
 	for _, entry := range admission.Entries() {

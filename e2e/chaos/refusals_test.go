@@ -180,12 +180,16 @@ func (h *history) during(from, to time.Time) window {
 	return window{fault: calm, begin: from, webhook: h.webhook}
 }
 
+// hears is how long after such a fault a replica may take to ask the API server again: a second,
+// and the answer.
+const hears = 2 * time.Second
+
 // delayed says whether a fault that keeps changes from replicas went on between two times.
 func (h *history) delayed(from, to time.Time) bool {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	for _, w := range slices.Concat(h.windows, h.stallsUntil(time.Now())) {
-		if w.fault.delays && w.begin.Before(to) && (w.end.IsZero() || w.end.Add(grace).After(from)) {
+		if w.fault.delays && w.begin.Before(to) && (w.end.IsZero() || w.end.Add(hears).After(from)) {
 			return true
 		}
 	}

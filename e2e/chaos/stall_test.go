@@ -23,7 +23,7 @@ func TestAMachineThatStandsStillIsAnExcuse(t *testing.T) {
 		from, to float64
 		fault    *fault
 		delayed  bool
-	}{{0, .5, faults[0], false}, {.5, 1.5, stalled, true}, {2, 3, stalled, true}, {9.5, 10, stalled, true}, {10.5, 11, faults[0], false}, {30, 31, calm, false}} {
+	}{{0, .5, faults[0], false}, {.5, 1.5, stalled, true}, {2, 3, stalled, true}, {9.5, 10, stalled, true}, {10.5, 11, faults[0], true}, {11.5, 12, faults[0], false}, {30, 31, calm, false}} {
 		w := h.during(at(test.from), at(test.to))
 		if w.fault != test.fault || h.delayed(at(test.from), at(test.to)) != test.delayed {
 			t.Errorf("from %v s to %v s: %q, delayed %t", test.from, test.to, w.fault.name, !test.delayed)

@@ -35,19 +35,15 @@ type fakeCluster struct {
 	liveError                  error
 	liveNamespace, liveAccount int
 	podsOfAccount              int
+	podsOfNamespace            int
 	morePods                   bool
 }
 
-func (c *fakeCluster) PodsWithout(context.Context, string, string, string) (int, bool, error) {
+func (c *fakeCluster) PodsWithout(_ context.Context, _, serviceAccount, _ string) (int, bool, error) {
+	if serviceAccount == "" {
+		return c.podsOfNamespace, c.morePods, c.liveError
+	}
 	return c.podsOfAccount, c.morePods, c.liveError
-}
-
-// fakeRunning is a number of Pods without any policy in each Namespace.
-type fakeRunning map[string]int
-
-func (f fakeRunning) Without(namespace, _ string) (int, bool) {
-	pods, known := f[namespace]
-	return pods, known
 }
 
 func (c *fakeCluster) Facts() decide.Cluster { return c.facts }
@@ -107,7 +103,7 @@ func snapshotOf(tb testing.TB, documents map[string]string) *policy.Snapshot {
 
 func newFakes(tb testing.TB) (*Service, *fakeCluster, *fakePolicies) {
 	tb.Helper()
-	cluster := &fakeCluster{
+	cluster := &fakeCluster{podsOfNamespace: 3,
 		facts:      decide.Cluster{Issuer: "https://oidc.eks.eu-central-1.amazonaws.com/id/X", Region: "eu-central-1"},
 		namespaces: map[string]decide.Label{"default": {}},
 		accounts: map[string]inject.ServiceAccountView{
@@ -116,7 +112,7 @@ func newFakes(tb testing.TB) (*Service, *fakeCluster, *fakePolicies) {
 	}
 	policies := &fakePolicies{snapshot: snapshotOf(tb, map[string]string{"orders": ordersPolicy})}
 	return &Service{
-		Cluster: cluster, Policies: policies, Running: fakeRunning{"default": 3}, Namespace: webhookNamespace, EKSAudience: "sts.amazonaws.com",
+		Cluster: cluster, Policies: policies, Namespace: webhookNamespace, EKSAudience: "sts.amazonaws.com",
 		Reader: inject.ReaderSettings{
 			Image: "registry.example.com/bucket-access-reader:v1", MemoryLimit: 64 << 20,
 			Resources: []byte(`{"requests":{"cpu":"10m","memory":"32Mi"},"limits":{"memory":"64Mi"}}`),

@@ -77,9 +77,7 @@ func (t *namespaceTarget) answer(ctx context.Context, rev *review) answer {
 	case verdict.Message != "":
 		result.warnings = []inject.Warning{{Reason: inject.WarnRequestUnmet, Text: verdict.Message}}
 	case verdict.Kind == decide.Inject && rev.operation == "UPDATE":
-		if pods, known := t.service.Running.Without(t.name, t.now.Value); known && pods > 0 {
-			result.warnings = []inject.Warning{predate(pods, false, fmt.Sprintf("of Namespace %q", t.name), t.name)}
-		}
+		result.warnings = t.service.predating(ctx, t.name, "", t.now.Value, fmt.Sprintf("of Namespace %q", t.name))
 	}
 	return result
 }
@@ -94,6 +92,16 @@ func warned(verdict decide.Verdict) decide.Verdict {
 // worth the time that an API server would ask again.
 func unanswered() answer {
 	return answer{Verdict: decide.Verdict{Kind: decide.Skip, Reason: decide.ReasonLookupFailed}}
+}
+
+// predating tells of the Pods that were there before the label. Nothing is refused where they
+// can't be counted.
+func (s *Service) predating(ctx context.Context, namespace, serviceAccount, policy, of string) []inject.Warning {
+	pods, more, err := s.Cluster.PodsWithout(ctx, namespace, serviceAccount, policy)
+	if err != nil || pods == 0 {
+		return nil
+	}
+	return []inject.Warning{predate(pods, more, of, namespace)}
 }
 
 // predate says how many Pods run without what their label has just come to ask for.

@@ -20,16 +20,10 @@ type Cluster interface {
 	LiveNamespaceLabel(ctx context.Context, name string) (label decide.Label, found bool, err error)
 	ServiceAccount(ctx context.Context, namespace, name string) (account inject.ServiceAccountView, found bool, err error)
 	LiveServiceAccount(ctx context.Context, namespace, name string) (account inject.ServiceAccountView, found bool, err error)
-	// PodsWithout counts the Pods of a ServiceAccount that run, ask for nothing themselves and
-	// are not injected with the policy; more is whether there are further ones. It asks the API server.
+	// PodsWithout counts the Pods of a ServiceAccount that run, ask for nothing themselves and are
+	// not injected with the policy; without a ServiceAccount, all such Pods of the Namespace that
+	// none speaks for. more is whether there are further ones. It asks the API server.
 	PodsWithout(ctx context.Context, namespace, serviceAccount, policy string) (pods int, more bool, err error)
-}
-
-// Running knows what runs.
-type Running interface {
-	// Without counts the Pods of a Namespace that run, ask for nothing themselves or by their
-	// ServiceAccount and are not injected with the policy; known is whether it can tell yet.
-	Without(namespace, policy string) (pods int, known bool)
 }
 
 // PolicySource gives the snapshot in force (nil before the first), and a younger one
@@ -44,7 +38,6 @@ type PolicySource interface {
 type Service struct {
 	Cluster  Cluster
 	Policies PolicySource
-	Running  Running
 	// Namespace is the webhook's own, where policies are.
 	Namespace string
 	// EKSAudience is the default audience of EKS's own webhook.

@@ -64,19 +64,10 @@ func (t *accountTarget) answer(ctx context.Context, rev *review) answer {
 		result.operations = inject.AnnotationOperations(t.account.HasAnnotations, outcome.Annotations)
 	}
 	if outcome.Kind == decide.Inject && rev.operation == "UPDATE" && t.account.Policy != t.old.Policy {
-		result.warnings = append(result.warnings, t.predating(ctx)...)
+		result.warnings = append(result.warnings, t.service.predating(
+			ctx, t.account.Namespace, t.account.Name, t.account.Policy.Value, fmt.Sprintf("of ServiceAccount %q", t.account.Name))...)
 	}
 	return result
-}
-
-// predating tells of the Pods that were there before the label. Nothing is refused where they
-// can't be counted.
-func (t *accountTarget) predating(ctx context.Context) []inject.Warning {
-	pods, more, err := t.service.Cluster.PodsWithout(ctx, t.account.Namespace, t.account.Name, t.account.Policy.Value)
-	if err != nil || pods == 0 {
-		return nil
-	}
-	return []inject.Warning{predate(pods, more, fmt.Sprintf("of ServiceAccount %q", t.account.Name), t.account.Namespace)}
 }
 
 func (t *accountTarget) judge(account *inject.ServiceAccountView, snapshot *policy.Snapshot) decide.Verdict {

@@ -134,13 +134,17 @@ const (
 
 var errPodLists = errors.New("too many lists of Pods at once")
 
-// PodsWithout counts the Pods of a ServiceAccount that have not ended, ask for nothing
-// themselves and are not injected with the policy. The index can't tell: metadata names no
-// ServiceAccount.
+// PodsWithout counts the Pods of a ServiceAccount, or of a whole Namespace that no ServiceAccount
+// speaks for, that have not ended, ask for nothing themselves and are not injected with the policy.
+// The index can't tell: metadata names no ServiceAccount, and its news may wait.
 func (c *Cluster) PodsWithout(ctx context.Context, namespace, serviceAccount, policy string) (pods int, more bool, err error) {
 	without, err := labels.Parse("!" + v1alpha1.LabelPolicy + "," + v1alpha1.LabelInjected + "!=" + policy)
 	if err != nil {
 		return 0, false, fmt.Errorf("policy %q is no label value: %w", policy, err)
+	}
+	among := alive()
+	if serviceAccount != "" {
+		among = fields.AndSelectors(among, fields.OneTermEqualSelector("spec.serviceAccountName", serviceAccount))
 	}
 	if !c.lists.TryAcquire(1) {
 		c.record.LiveRead("pods", metrics.Limited)
@@ -151,9 +155,14 @@ func (c *Cluster) PodsWithout(ctx context.Context, namespace, serviceAccount, po
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
 	err = c.read(ctx, "pods", namespace, func() error {
 		return c.live.List(ctx, list, client.InNamespace(namespace), client.Limit(mostPods), client.MatchingLabelsSelector{Selector: without},
-			client.MatchingFieldsSelector{Selector: fields.AndSelectors(alive(), fields.OneTermEqualSelector("spec.serviceAccountName", serviceAccount))})
+			client.MatchingFieldsSelector{Selector: among})
 	})
-	return len(list.Items), list.Continue != "", err
+	for i := range list.Items {
+		if class, counts := classOf(&list.Items[i]); counts && (serviceAccount != "" || class.implied()) {
+			pods++
+		}
+	}
+	return pods, list.Continue != "", err
 }
 
 var errWaiting = errors.New("too many requests wait for the API server")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
@@ -108,4 +109,47 @@ func TestOneNamespaceKeepsNoOtherFromTheAPIServer(t *testing.T) {
 		}
 		group.Wait()
 	})
+}
+
+// podList is an API server that has Pods.
+type podList struct {
+	client.Reader
+
+	items []metav1.PartialObjectMetadata
+	asked client.ListOptions
+}
+
+func (p *podList) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
+	p.asked.ApplyOptions(options)
+	list, _ := into.(*metav1.PartialObjectMetadataList)
+	list.Items, list.Continue = p.items, "more"
+	return nil
+}
+
+// Of a Namespace's Pods, those that a ServiceAccount's label or their own speaks for are not its
+// label's to change; nor are those that nobody can restart.
+func TestPodsThatPredateALabel(t *testing.T) {
+	marked, mirror, ending := podOf("a", "marked", "", "", "", ""), podOf("a", "mirror", "", "", "", ""), podOf("a", "ending", "", "", "", "")
+	marked.Labels["bucket-access.io/serviceaccount-policy"] = "x"
+	mirror.Annotations["kubernetes.io/config.mirror"] = "x"
+	ending.DeletionTimestamp = &metav1.Time{}
+	live := &podList{items: []metav1.PartialObjectMetadata{
+		*podOf("a", "plain", "", "", "", ""), *podOf("a", "former", "other", decide.FromNamespace, "1", "sa"),
+		*podOf("a", "own", "other", decide.FromPod, "1", "sa"), *podOf("a", "account", "other", decide.FromServiceAccount, "1", "sa"), *marked, *mirror, *ending,
+	}}
+	cluster := NewCluster(NewAccountIndex(), NewNamespaceIndex(), live, LiveReads{PerSecond: 10, Waiting: 10}, metrics.New(prometheus.NewRegistry()), decide.Cluster{})
+	pods, more, err := cluster.PodsWithout(t.Context(), "a", "", "orders")
+	if pods != 2 || !more || err != nil {
+		t.Errorf("%d, %t, %v", pods, more, err)
+	}
+	want := "bucket-access.io/injected!=orders,!bucket-access.io/policy"
+	if got := live.asked; got.Namespace != "a" || got.LabelSelector.String() != want || got.FieldSelector.String() != alive().String() {
+		t.Errorf("asked for %s, %s in %q", got.LabelSelector, got.FieldSelector, got.Namespace)
+	}
+	if pods, _, err := cluster.PodsWithout(t.Context(), "a", "sa", "orders"); pods != 5 || err != nil {
+		t.Errorf("of a ServiceAccount: %d, %v", pods, err)
+	}
+	if got := live.asked.FieldSelector.String(); got != alive().String()+",spec.serviceAccountName=sa" {
+		t.Errorf("asked for %s", got)
+	}
 }

@@ -110,16 +110,23 @@ func versionsOf(configMaps []policy.ConfigMap, lastGood *corev1.ConfigMap) *vers
 	return &loaded
 }
 
-// list returns the ConfigMaps that hold policies, and the one of last good documents.
-func (p *Policies) list(ctx context.Context, from client.Reader) ([]policy.ConfigMap, *corev1.ConfigMap, error) {
+// list reads the ConfigMaps live.
+func (p *Policies) list(ctx context.Context, from client.Reader) (configMaps []policy.ConfigMap, lastGood *corev1.ConfigMap, err error) {
 	var list corev1.ConfigMapList
 	if err := from.List(ctx, &list, client.InNamespace(p.Namespace), client.MatchingLabelsSelector{Selector: policyConfigMaps()}); err != nil {
 		return nil, nil, fmt.Errorf("listing policy ConfigMaps in namespace %s: %w", p.Namespace, err)
 	}
-	var configMaps []policy.ConfigMap
-	var lastGood *corev1.ConfigMap
+	items := make([]*corev1.ConfigMap, len(list.Items))
 	for i := range list.Items {
-		item := &list.Items[i]
+		items[i] = &list.Items[i]
+	}
+	configMaps, lastGood = p.sort(items)
+	return configMaps, lastGood, nil
+}
+
+// sort returns the ConfigMaps that hold policies, and the one of last good documents.
+func (p *Policies) sort(items []*corev1.ConfigMap) (configMaps []policy.ConfigMap, lastGood *corev1.ConfigMap) {
+	for _, item := range items {
 		switch {
 		case item.Name == p.LastGoodName:
 			lastGood = item
@@ -127,7 +134,7 @@ func (p *Policies) list(ctx context.Context, from client.Reader) ([]policy.Confi
 			configMaps = append(configMaps, convert(item))
 		}
 	}
-	return configMaps, lastGood, nil
+	return configMaps, lastGood
 }
 
 func convert(item *corev1.ConfigMap) policy.ConfigMap {

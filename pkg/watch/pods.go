@@ -68,21 +68,6 @@ func (x *PodIndex) Synced() bool {
 	return x.synced
 }
 
-// Without counts the Pods of a Namespace that its label alone speaks for, and that are not
-// injected with the policy.
-func (x *PodIndex) Without(namespace, policy string) (pods int, known bool) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if here, found := x.namespaces[namespace]; found {
-		for class, count := range here.classes {
-			if class.implied() && class.Injected != policy {
-				pods += count.pods
-			}
-		}
-	}
-	return pods, x.synced
-}
-
 // Classes calls each with every class and the number of its Pods.
 func (x *PodIndex) Classes(each func(class PodClass, pods int)) {
 	x.mu.RLock()

@@ -8,13 +8,11 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -25,16 +23,18 @@ import (
 // Policies keeps the policy store in step with the ConfigMaps.
 type Policies struct {
 	Store *policy.Store
-	// Cached and Uncached read ConfigMaps; Writer writes the last good documents.
-	Cached, Uncached client.Reader
-	Writer           client.Writer
-	Namespace        string // the webhook's own
-	LastGoodName     string // the ConfigMap of last good documents
-	Limit            *rate.Limiter
-	Recorder         *metrics.Recorder
-	Reporter         *Reporter
-	Cluster          *Cluster
-	Log              logr.Logger
+	// Documents are the ConfigMaps as they are known, Uncached reads them live; Writer writes the
+	// last good documents.
+	Documents    *Documents
+	Uncached     client.Reader
+	Writer       client.Writer
+	Namespace    string // the webhook's own
+	LastGoodName string // the ConfigMap of last good documents
+	Limit        *rate.Limiter
+	Recorder     *metrics.Recorder
+	Reporter     *Reporter
+	Cluster      *Cluster
+	Log          logr.Logger
 
 	flight      singleflight.Group
 	loaded      atomic.Pointer[versions] // of the snapshot in force
@@ -55,10 +55,12 @@ var everything = reconcile.Request{NamespacedName: client.ObjectKey{Name: "polic
 
 // Register adds the controller to the manager. It runs on every replica.
 func (p *Policies) Register(mgr ctrl.Manager) error {
-	toEverything := func(context.Context, client.Object) []reconcile.Request { return []reconcile.Request{everything} }
+	p.Documents.changed = p.Again
+	if err := mgr.Add(p.Documents); err != nil {
+		return err
+	}
 	return ctrl.NewControllerManagedBy(mgr).Named("policies").
 		WithOptions(controller.Options{NeedLeaderElection: ptr.To(false), SkipNameValidation: ptr.To(true)}).
-		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(toEverything)).
 		WatchesRawSource(source.Func(func(
 			_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request],
 		) error {
@@ -84,10 +86,10 @@ func (p *Policies) Again() {
 // Reconcile reads all ConfigMaps from the cache into the store, reports what is
 // wrong with them, and has the cluster remember last good documents.
 func (p *Policies) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	configMaps, lastGood, err := p.list(ctx, p.Cached)
-	if err != nil {
-		return reconcile.Result{}, err
+	if !p.Documents.Known() {
+		return reconcile.Result{}, nil // it is called again when they are
 	}
+	configMaps, lastGood := p.sort(p.Documents.Items())
 	records := p.records(lastGood)
 	next, before := p.Store.Update(configMaps, records)
 	p.loaded.Store(versionsOf(configMaps, lastGood))

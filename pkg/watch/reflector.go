@@ -92,7 +92,7 @@ func (r *Reflector) Start(ctx context.Context) error {
 	}
 	listWatcher := cache.ToListWatcherWithWatchListSemantics(source, semantics{pages: !r.Stream})
 	cache.NewReflectorWithOptions(listWatcher, &metav1.PartialObjectMetadata{},
-		store, cache.ReflectorOptions{Name: r.Resource, TypeDescription: "metadata of " + r.Resource, Logger: &r.Log}).RunWithContext(ctx)
+		store, cache.ReflectorOptions{Name: r.Resource, TypeDescription: "metadata of " + r.Resource, Backoff: &less, Logger: &r.Log}).RunWithContext(ctx)
 	return nil
 }
 
