@@ -91,7 +91,7 @@ func (l *load) create(ctx context.Context, controller client.Client, w way, name
 		return false
 	}
 	l.judge(w, p, begin, end)
-	_ = controller.Delete(ctx, p, &client.DeleteOptions{Raw: atOnce}) // what is left is swept
+	_ = controller.Delete(ctx, p, &client.DeleteOptions{Raw: atOnce()}) // what is left is swept
 	return true
 }
 
@@ -193,7 +193,7 @@ func (l *load) sweep(ctx context.Context) error {
 				l.broken("by %s: a Pod that was left, created %s, lacks %s", wayOf(p), p.CreationTimestamp.Format(time.TimeOnly), what)
 			}
 			l.found++
-			if err := l.lab.Client.Delete(ctx, p, &client.DeleteOptions{Raw: atOnce}); err != nil {
+			if err := l.lab.Client.Delete(ctx, p, &client.DeleteOptions{Raw: atOnce()}); err != nil {
 				return err
 			}
 		}

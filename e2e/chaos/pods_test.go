@@ -107,4 +107,7 @@ func wayOf(p *corev1.Pod) way {
 	return bystander
 }
 
-var atOnce = &metav1.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0))}
+// atOnce ends a Pod without grace. Each deletion has its own options: a client writes on what it sends.
+func atOnce() *metav1.DeleteOptions {
+	return &metav1.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0))}
+}
