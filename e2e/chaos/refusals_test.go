@@ -120,6 +120,7 @@ var stalled = &fault{
 func (h *history) watchTheMachine(ctx context.Context) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
+	defer h.runs(time.Time{}) // not watched any more, which is no stall
 	for h.runs(time.Now()); ; h.runs(time.Now()) {
 		select {
 		case <-ctx.Done():

@@ -16,7 +16,7 @@ func TestAMachineThatStandsStillIsAnExcuse(t *testing.T) {
 	h.runs(at(.5))
 	h.runs(at(1))
 	h.runs(at(9))
-	h.ran = time.Now()
+	h.runs(time.Time{})
 	h.end()
 	h.windows[0].end = at(20)
 	for _, test := range []struct {

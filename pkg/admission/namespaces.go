@@ -98,7 +98,7 @@ func unanswered() answer {
 // can't be counted.
 func (s *Service) predating(ctx context.Context, namespace, serviceAccount, policy, of string) []inject.Warning {
 	pods, more, err := s.Cluster.PodsWithout(ctx, namespace, serviceAccount, policy)
-	if err != nil || pods == 0 {
+	if err != nil || pods == 0 && !more {
 		return nil
 	}
 	return []inject.Warning{predate(pods, more, of, namespace)}
@@ -108,6 +108,8 @@ func (s *Service) predating(ctx context.Context, namespace, serviceAccount, poli
 func predate(pods int, more bool, of, namespace string) inject.Warning {
 	number, verb, whose := fmt.Sprintf("%d Pods", pods), "predate", "they belong"
 	switch {
+	case more && pods == 0: // none among those that were looked at
+		number, verb = "Pods", "may predate"
 	case more:
 		number = "at least " + number
 	case pods == 1:

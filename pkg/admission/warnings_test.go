@@ -108,6 +108,8 @@ func TestANamespacesLabelIsAnswered(t *testing.T) {
 			`1 Pod of Namespace "default" predates`, decide.ReasonInjected},
 		"many Pods": {"orders", "none", func(_ *Service, c *fakeCluster, _ *fakePolicies) { c.podsOfNamespace, c.morePods = 500, true },
 			`at least 500 Pods of Namespace "default" predate`, decide.ReasonInjected},
+		"none of the first": {"orders", "none", func(_ *Service, c *fakeCluster, _ *fakePolicies) { c.podsOfNamespace, c.morePods = 0, true },
+			`Pods of Namespace "default" may predate the label`, decide.ReasonInjected},
 		"no Pods":          {"orders", "none", func(_ *Service, c *fakeCluster, _ *fakePolicies) { c.podsOfNamespace = 0 }, "", decide.ReasonInjected},
 		"can't be counted": {"orders", "none", func(_ *Service, c *fakeCluster, _ *fakePolicies) { c.liveError = http.ErrHandlerTimeout }, "", decide.ReasonInjected},
 		"unknown":          {"ordres", "none", nil, `names policy "ordres", which does not exist`, decide.ReasonUnknownPolicy},

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
@@ -30,7 +31,8 @@ type Cluster struct {
 	limits     [limiters]limiter
 	record     *metrics.Recorder
 	facts      atomic.Pointer[decide.Cluster]
-	waiting    *semaphore.Weighted // requests, for whatever is read live
+	waiting    *semaphore.Weighted // requests, for what is read live of one Namespace
+	policies   *semaphore.Weighted // and for policies
 	lists      *semaphore.Weighted // of Pods
 }
 
@@ -38,9 +40,10 @@ type Cluster struct {
 type LiveReads struct {
 	// PerSecond is how many there may be in a second for each of the cluster's limiters.
 	PerSecond float64
-	// Waiting is how many requests may wait for what is read live, policies included, and an eighth
-	// of it for one limiter's turn; the others fail, and come again. Whoever reaches the
-	// Service can make them wait, and must leave room for who needs none, and a tenant for others.
+	// Waiting is how many requests may wait for what is read live: half of them for policies, half
+	// for the rest, of these an eighth for one limiter's turn. The others fail, and come again. Whoever
+	// reaches the Service can make them wait, and must leave room for who needs none, and a
+	// tenant for others.
 	Waiting int64
 }
 
@@ -62,11 +65,11 @@ func NewCluster(
 ) *Cluster {
 	c := &Cluster{
 		accounts: accounts, namespaces: namespaces, live: live, record: record,
-		waiting: semaphore.NewWeighted(bounds.Waiting), lists: semaphore.NewWeighted(podLists),
+		waiting: semaphore.NewWeighted((bounds.Waiting + 1) / 2), policies: semaphore.NewWeighted((bounds.Waiting + 1) / 2), lists: semaphore.NewWeighted(podLists),
 	}
 	for i := range c.limits {
 		c.limits[i] = limiter{
-			Limiter: rate.NewLimiter(rate.Limit(bounds.PerSecond), int(2*bounds.PerSecond)+1), waiting: semaphore.NewWeighted((bounds.Waiting + 7) / 8),
+			Limiter: rate.NewLimiter(rate.Limit(bounds.PerSecond), int(2*bounds.PerSecond)+1), waiting: semaphore.NewWeighted((bounds.Waiting + 15) / 16),
 		}
 	}
 	c.facts.Store(&facts)
@@ -143,17 +146,22 @@ func (c *Cluster) PodsWithout(ctx context.Context, namespace, serviceAccount, po
 		return 0, false, fmt.Errorf("policy %q is no label value: %w", policy, err)
 	}
 	among := alive()
-	if serviceAccount != "" {
+	if serviceAccount == "" {
+		marked, err := labels.NewRequirement(v1alpha1.LabelServiceAccountPolicy, selection.DoesNotExist, nil)
+		if err != nil {
+			return 0, false, err
+		}
+		without = without.Add(*marked)
+	} else {
 		among = fields.AndSelectors(among, fields.OneTermEqualSelector("spec.serviceAccountName", serviceAccount))
 	}
-	if !c.lists.TryAcquire(1) {
-		c.record.LiveRead("pods", metrics.Limited)
-		return 0, false, errPodLists
-	}
-	defer c.lists.Release(1)
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
 	err = c.read(ctx, "pods", namespace, func() error {
+		if !c.lists.TryAcquire(1) { // not before its turn has come: others' may
+			return errPodLists
+		}
+		defer c.lists.Release(1)
 		return c.live.List(ctx, list, client.InNamespace(namespace), client.Limit(mostPods), client.MatchingLabelsSelector{Selector: without},
 			client.MatchingFieldsSelector{Selector: among})
 	})

@@ -10,15 +10,19 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/decide"
 	"github.com/bucket-access/bucket-access-webhook/pkg/metrics"
+	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 )
 
 // empty is an API server that has nothing.
 type empty struct{ client.Reader }
+
+func (empty) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
 
 func (empty) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
 	return nil
@@ -70,17 +74,14 @@ func (c *Cluster) askFor(ctx context.Context, namespace string) error {
 // the requests in flight to the others.
 func TestNotAllMayWaitForTheAPIServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const waiting = 80
-		cluster := slowCluster(waiting)
+		const waiting = 40
+		cluster := slowCluster(2 * waiting) // the other half is for policies
 		read := func(i int) error { return cluster.askFor(t.Context(), fmt.Sprintf("namespace-%d", i%40)) }
 		answered, turnedAway, group := crowd(t, read, 1000)
 		synctest.Wait()
 		atOnce := answered() // the burst
 		if away := turnedAway(); away != 1000-waiting-atOnce {
 			t.Errorf("%d were turned away, %d were answered at once", away, atOnce)
-		}
-		if _, err := (&Policies{Cluster: cluster}).Live(t.Context(), "orders"); !errors.Is(err, errWaiting) {
-			t.Errorf("for policies as many wait as ever: %v", err)
 		}
 		group.Wait()
 		if answered() != waiting+atOnce {
@@ -99,13 +100,22 @@ func TestOneNamespaceKeepsNoOtherFromTheAPIServer(t *testing.T) {
 		if err := cluster.askFor(t.Context(), "flooding"); err != nil {
 			t.Fatal(err)
 		}
-		_, turnedAway, group := crowd(t, func(int) error { return cluster.askFor(t.Context(), "flooding") }, 1000)
+		_, turnedAway, group := crowd(t, func(i int) error {
+			if i%2 == 0 {
+				return cluster.askFor(t.Context(), "flooding")
+			}
+			_, _, err := cluster.PodsWithout(t.Context(), "flooding", "", "orders")
+			return err
+		}, 1000)
 		synctest.Wait()
-		if away := turnedAway(); away != 990 {
+		if away := turnedAway(); away != 995 {
 			t.Errorf("%d were turned away", away)
 		}
 		if err := cluster.askFor(t.Context(), "another"); err != nil {
 			t.Errorf("another namespace: %v", err)
+		}
+		if _, _, err := cluster.PodsWithout(t.Context(), "third", "", "orders"); err != nil {
+			t.Errorf("a list of Pods: %v", err)
 		}
 		group.Wait()
 	})
@@ -142,7 +152,7 @@ func TestPodsThatPredateALabel(t *testing.T) {
 	if pods != 2 || !more || err != nil {
 		t.Errorf("%d, %t, %v", pods, more, err)
 	}
-	want := "bucket-access.io/injected!=orders,!bucket-access.io/policy"
+	want := "bucket-access.io/injected!=orders,!bucket-access.io/policy,!bucket-access.io/serviceaccount-policy"
 	if got := live.asked; got.Namespace != "a" || got.LabelSelector.String() != want || got.FieldSelector.String() != alive().String() {
 		t.Errorf("asked for %s, %s in %q", got.LabelSelector, got.FieldSelector, got.Namespace)
 	}
@@ -152,4 +162,37 @@ func TestPodsThatPredateALabel(t *testing.T) {
 	if got := live.asked.FieldSelector.String(); got != alive().String()+",spec.serviceAccountName=sa" {
 		t.Errorf("asked for %s", got)
 	}
+}
+
+// TestPoliciesHaveRoomOfTheirOwn: of those who wait for a younger one not all may, and Pods of
+// unknown ServiceAccounts take none of it.
+func TestPoliciesHaveRoomOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := slowCluster(20)
+		policies := &Policies{
+			Store: &policy.Store{}, Uncached: empty{}, Namespace: "system", Cluster: cluster, Recorder: metrics.New(prometheus.NewRegistry()),
+			Limit: rate.NewLimiter(.5, 1),
+		}
+		policies.Store.Update(nil, nil)
+		policies.loaded.Store(&versions{})
+		live := func(int) error {
+			_, err := policies.Live(t.Context(), "orders")
+			return err
+		}
+		_, _, others := crowd(t, func(i int) error { return cluster.askFor(t.Context(), fmt.Sprintf("namespace-%d", i%40)) }, 500)
+		synctest.Wait()
+		if err := live(0); err != nil { // the one that may be at once
+			t.Error(err)
+		}
+		answered, turnedAway, group := crowd(t, live, 100)
+		synctest.Wait()
+		if turnedAway() != 90 {
+			t.Errorf("%d were turned away", turnedAway())
+		}
+		group.Wait()
+		if answered() != 10 {
+			t.Errorf("%d were answered", answered())
+		}
+		others.Wait()
+	})
 }

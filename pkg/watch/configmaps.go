@@ -26,7 +26,7 @@ const liveTimeout = 5 * time.Second
 // refuse for what they say of the named one; nil when those are the youngest. Callers that
 // wait together share a read, but none is given one that had begun before it asked.
 func (p *Policies) Live(ctx context.Context, name string) (*policy.Snapshot, error) {
-	done, err := p.Cluster.wait("policies", p.Cluster.waiting)
+	done, err := p.Cluster.wait("policies", p.Cluster.policies)
 	if err != nil {
 		return nil, err
 	}

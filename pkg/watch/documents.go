@@ -13,6 +13,7 @@ import (
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 )
 
 // How long a replica waits before it asks an API server again that did not answer, or ended a
@@ -23,6 +24,10 @@ var (
 	soon = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Cap: 800 * time.Millisecond, Jitter: .25, Steps: 10}
 	less = wait.Backoff{Duration: 400 * time.Millisecond, Factor: 2, Cap: 5 * time.Second, Jitter: .5, Steps: 10}
 )
+
+// answered is how long a list, or the beginning of a watch, may take: where packets get lost, a
+// connection is dead for up to 45 s before that is found out.
+const answered = 5 * time.Second
 
 // Documents are the ConfigMaps of policies and of last good documents, as the API server last
 // told of them.
@@ -63,16 +68,45 @@ func (d *Documents) Start(ctx context.Context) error {
 	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.LabelSelector = selector
+			ctx, cancel := context.WithTimeout(ctx, answered)
+			defer cancel()
 			return d.client.List(ctx, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (apiwatch.Interface, error) {
 			options.LabelSelector = selector
-			return d.client.Watch(ctx, options)
+			return d.watch(ctx, options)
 		},
 	}, semantics{})
+	ctx = klog.NewContext(ctx, sparing(d.log))
 	cache.NewReflectorWithOptions(source, &corev1.ConfigMap{}, &documentStore{d.store, d},
 		cache.ReflectorOptions{Name: "configmaps", Backoff: &soon, Logger: &d.log}).RunWithContext(ctx)
 	return nil
+}
+
+// watch begins one, unless that takes too long.
+func (d *Documents) watch(ctx context.Context, options metav1.ListOptions) (apiwatch.Interface, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(answered, cancel)
+	defer late.Stop()
+	w, err := d.client.Watch(ctx, options)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return endingWatch{w, cancel}, nil
+}
+
+// endingWatch ends its context with it.
+type endingWatch struct {
+	apiwatch.Interface
+
+	end context.CancelFunc
+}
+
+// Stop is called by the reflector in any case.
+func (w endingWatch) Stop() {
+	w.Interface.Stop()
+	w.end()
 }
 
 // documentStore is filled by client-go's reflector, and tells of each change.
@@ -80,6 +114,11 @@ type documentStore struct {
 	cache.Store
 
 	of *Documents
+}
+
+// Transformer is for lists that are streamed, all of which are held before any is told.
+func (*documentStore) Transformer() cache.TransformFunc {
+	return func(object any) (any, error) { return lean(object), nil }
 }
 
 // Add is told of an object.

@@ -84,7 +84,7 @@ func namesOf(d *Documents) string {
 	return strings.Join(names, " ")
 }
 
-// However often an API server has gone down, one that is up again is asked within a second: a
+// However often an API server has refused, one that is up again is asked within a second: a
 // policy is no older for all the failures. client-go's own pauses would be 6 to 12 s by the fourth.
 func TestPoliciesAreReadSoonAfterAnyOutage(t *testing.T) {
 	t.Parallel() // client-go's handling of errors does not know of a test's own clock
@@ -159,5 +159,44 @@ func TestPoliciesFollowTheirWatch(t *testing.T) {
 		}
 		stop()
 		synctest.Wait()
+	})
+}
+
+// silent is an API server whose answers get lost; with a watch, one that answers that.
+type silent struct {
+	typedcorev1.ConfigMapInterface
+
+	watch apiwatch.Interface
+	begun context.Context //nolint:containedctx // to see it end
+}
+
+func (s *silent) Watch(ctx context.Context, _ metav1.ListOptions) (apiwatch.Interface, error) {
+	if s.begun = ctx; s.watch != nil {
+		return s.watch, nil
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestAWatchMustBeginSoon, and may last, and leaves nothing behind.
+func TestAWatchMustBeginSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &silent{}
+		documents := NewDocuments(api, logr.Discard())
+		begin := time.Now()
+		if _, err := documents.watch(t.Context(), metav1.ListOptions{}); !errors.Is(err, context.Canceled) || time.Since(begin) != answered {
+			t.Errorf("%v after %s", err, time.Since(begin))
+		}
+		api.watch = apiwatch.NewFake()
+		w, err := documents.watch(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if time.Sleep(time.Hour); api.begun.Err() != nil {
+			t.Error("it was ended while it went on")
+		}
+		if w.Stop(); api.begun.Err() == nil {
+			t.Error("it goes on after its end")
+		}
 	})
 }

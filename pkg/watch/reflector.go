@@ -13,6 +13,7 @@ import (
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 )
@@ -91,6 +92,7 @@ func (r *Reflector) Start(ctx context.Context) error {
 		},
 	}
 	listWatcher := cache.ToListWatcherWithWatchListSemantics(source, semantics{pages: !r.Stream})
+	ctx = klog.NewContext(ctx, sparing(r.Log))
 	cache.NewReflectorWithOptions(listWatcher, &metav1.PartialObjectMetadata{},
 		store, cache.ReflectorOptions{Name: r.Resource, TypeDescription: "metadata of " + r.Resource, Backoff: &less, Logger: &r.Log}).RunWithContext(ctx)
 	return nil
