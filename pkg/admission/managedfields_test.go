@@ -37,6 +37,8 @@ func TestManagedFieldsThatStay(t *testing.T) {
 		`{"a":1,"managedFields":[{"f:a":[{}]}],"b":2}`,    // a list inside
 		`{"a":1,"managedFields":[{"v:[":{}}],"b":2}`,      // a bracket in a string
 		`{"a":1,"managedFields":[{"v:]},\"b":{}}],"b":2}`, // the same, which looks like the end
+		`{"a":1,"managedFields":[{"k:]},bcd":{}}],"b":2}`, // a bracket in a string, and no quotation mark behind
+		`{"a":1,"managedFields":[{"k:]},":{}}],"b":2}`,    // its end behind that
 		`{"managedFields":[{}],"b":2}`,                    // the first key
 		`{"a":1,"managedFields" : [{}],"b":2}`,            // as no API server writes it
 		`{"a":1,"managedFields":[{}] , "b":2}`,
@@ -53,6 +55,7 @@ func TestManagedFieldsThatStay(t *testing.T) {
 
 // FuzzManagedFields: of JSON, nothing goes but lists that are called managedFields.
 func FuzzManagedFields(f *testing.F) {
+	f.Add([]byte(`{"a":1,"managedFields":[{"k:]},":{"k:]},bcd":[]}}],"b":2}`))
 	f.Add([]byte(`{"m":{"a":1,"managedFields":[{"f:x":{}}]},"s":1}`))
 	f.Add([]byte(`{"a":[{"b":1,"managedFields":[{"k:{\"name\":\"]},\\\"x\"}":{}}],"c":2}],"d,":"e,\"managedFields\":["}`))
 	f.Fuzz(func(t *testing.T, document []byte) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,6 +160,12 @@ func TestACalmClientSpeaksHTTP1OverTLS(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s as %s", r.Proto, r.Header.Get("Authorization"))
 	}))
+	var connections atomic.Int64
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
@@ -168,8 +175,14 @@ func TestACalmClientSpeaksHTTP1OverTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := ask(t, client, server.URL); got != want {
-			t.Errorf("%q, want %q", got, want)
+		before := connections.Load()
+		for range 3 {
+			if got := ask(t, client, server.URL); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+		if opened := connections.Load() - before; (opened == 3) != (config != base) {
+			t.Errorf("%s: %d connections for three requests", want, opened)
 		}
 	}
 	if base.Dial != nil || base.NextProtos != nil {

@@ -41,7 +41,7 @@ type LiveReads struct {
 	// PerSecond is how many there may be in a second for each of the cluster's limiters.
 	PerSecond float64
 	// Waiting is how many requests may wait for what is read live: half of them for policies, half
-	// for the rest, of these an eighth for one limiter's turn. The others fail, and come again. Whoever
+	// for the rest, of these a quarter for one limiter's turn. The others fail, and come again. Whoever
 	// reaches the Service can make them wait, and must leave room for who needs none, and a
 	// tenant for others.
 	Waiting int64
@@ -69,7 +69,7 @@ func NewCluster(
 	}
 	for i := range c.limits {
 		c.limits[i] = limiter{
-			Limiter: rate.NewLimiter(rate.Limit(bounds.PerSecond), int(2*bounds.PerSecond)+1), waiting: semaphore.NewWeighted((bounds.Waiting + 15) / 16),
+			Limiter: rate.NewLimiter(rate.Limit(bounds.PerSecond), int(2*bounds.PerSecond)+1), waiting: semaphore.NewWeighted((bounds.Waiting + 7) / 8),
 		}
 	}
 	c.facts.Store(&facts)

@@ -108,7 +108,7 @@ func TestOneNamespaceKeepsNoOtherFromTheAPIServer(t *testing.T) {
 			return err
 		}, 1000)
 		synctest.Wait()
-		if away := turnedAway(); away != 995 {
+		if away := turnedAway(); away != 990 {
 			t.Errorf("%d were turned away", away)
 		}
 		if err := cluster.askFor(t.Context(), "another"); err != nil {
