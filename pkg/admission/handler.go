@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,11 +168,15 @@ func (s *Server) recycle(buffers *scratch) {
 
 // check checks what can be checked before the body is read.
 func (s *Server) check(r *http.Request) *refusal {
-	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	const reviews = "application/json"
+	mediaType := r.Header.Get("Content-Type")
+	if mediaType != reviews {
+		mediaType, _, _ = mime.ParseMediaType(mediaType)
+	}
 	switch {
 	case r.Method != http.MethodPost:
 		return &refusal{http.StatusMethodNotAllowed, decide.ReasonUnsupportedRequest, "POST an AdmissionReview here"}
-	case mediaType != "application/json":
+	case mediaType != reviews:
 		return &refusal{http.StatusUnsupportedMediaType, decide.ReasonUnsupportedRequest, "the Content-Type must be application/json"}
 	case r.ContentLength < 0:
 		return &refusal{http.StatusLengthRequired, decide.ReasonUnsupportedRequest, "the Content-Length is missing"}
@@ -230,7 +235,11 @@ func (s *Server) note(entry Entry, rev *review, result answer) {
 // timeout is the API server's own (?timeout=10s), less a tenth so that the answer
 // is there before it gives up, and never more than ours.
 func (s *Server) timeout(r *http.Request) time.Duration {
-	asked, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	text, alone := strings.CutPrefix(r.URL.RawQuery, "timeout=") // as API servers send it
+	if !alone || strings.ContainsAny(text, "&;%+") {
+		text = r.URL.Query().Get("timeout")
+	}
+	asked, err := time.ParseDuration(text)
 	if err != nil || asked <= 0 {
 		return s.limits.Timeout
 	}

@@ -63,7 +63,7 @@ func TestATimeoutOfTheAPIServerIsHonoured(t *testing.T) {
 	server := NewServer(service, DefaultLimits(), nullRecorder{}, logr.Discard())
 	for query, want := range map[string]time.Duration{
 		"?timeout=2s": 1800 * time.Millisecond, "?timeout=30s": 10 * time.Second, "": 10 * time.Second, "?timeout=soon": 10 * time.Second,
-		"?timeout=-1s": 10 * time.Second,
+		"?timeout=-1s": 10 * time.Second, "?timeout=2%73": 1800 * time.Millisecond, "?a=b&timeout=2s": 1800 * time.Millisecond, "?timeout=2s&a=b": 1800 * time.Millisecond,
 	} {
 		if got := server.timeout(httptest.NewRequest(http.MethodPost, "/mutate/pods"+query, nil)); got != want {
 			t.Errorf("%s: %s", query, got)

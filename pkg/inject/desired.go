@@ -1,6 +1,9 @@
 package inject
 
 import (
+	"hash/maphash"
+	"sync/atomic"
+
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
 	"github.com/bucket-access/bucket-access-webhook/pkg/policy"
 )
@@ -24,31 +27,83 @@ type wanted struct {
 
 // desired is what a policy asks of one Pod.
 type desired struct {
-	env        []wanted
-	region     EnvValue  // of both region keys, which are reconciled as a pair
-	regions    [2]wanted // AWS_DEFAULT_REGION and AWS_REGION
+	*rendering
+
 	audience   string
 	expiration int64
 }
 
-// desire lists what is to be in each injected container. The order is the order
-// in which missing variables are appended.
+// rendering is what a policy writes into containers, where it is the same for many Pods. It is
+// shared and never changed.
+type rendering struct {
+	hash    string    // the policy's
+	env     []wanted  // in the order in which missing variables are appended
+	region  EnvValue  // of both region keys, which are reconciled as a pair
+	regions [2]wanted // AWS_DEFAULT_REGION and AWS_REGION
+	fresh   []EnvEdit // for a container that sets none of the variables
+	record  string    // the env part of the status annotation, as JSON
+}
+
+// desire lists what is to be in each injected container.
 func desire(p *policy.Policy, pod *PodView, expiration int64) desired {
-	tokenFile := v1alpha1.TokenFile
-	if pod.Windows() {
+	v := variant{windows: pod.Windows(), uid: !namesSession(pod.Name)}
+	return desired{rendering: v.of(p), audience: p.Audience, expiration: expiration}
+}
+
+// variant is what of a Pod changes a rendering.
+type variant struct {
+	windows bool
+	uid     bool // stands in for the name, see namesSession
+}
+
+// renderings are those that were used last, of some 3 KB each: a policy has its place, and may have
+// to share it. Its hash is over all that is rendered, so that none is ever out of date.
+var (
+	renderings [4][places]atomic.Pointer[rendering]
+	seed       = maphash.MakeSeed()
+)
+
+const places = 256 // of each variant
+
+// of renders a policy, or takes what was rendered before.
+func (v variant) of(p *policy.Policy) *rendering {
+	place := v.place(p.Hash)
+	if known := place.Load(); known != nil && known.hash == p.Hash {
+		return known
+	}
+	made := v.render(p)
+	place.Store(made)
+	return made
+}
+
+func (v variant) place(hash string) *atomic.Pointer[rendering] {
+	at := 0
+	if v.windows {
+		at |= 1
+	}
+	if v.uid {
+		at |= 2
+	}
+	return &renderings[at][maphash.String(seed, hash)%places]
+}
+
+func (v variant) render(p *policy.Policy) *rendering {
+	tokenFile, session := v1alpha1.TokenFile, EnvValue{FieldPath: "metadata.name"}
+	if v.windows {
 		tokenFile = v1alpha1.TokenFileWindows
 	}
-	env, entries := make([]wanted, 0, 10), make([]byte, 0, 2048) // the entries one behind the other
-	newWanted := func(name string, value EnvValue, rule rule) wanted {
-		start := len(entries)
-		entries = appendEntry(entries, name, value)
-		return wanted{name: name, value: value, rule: rule, entry: entries[start:len(entries):len(entries)]}
+	if v.uid {
+		session.FieldPath = "metadata.uid"
 	}
-	want := func(name, text string, rule rule) { env = append(env, newWanted(name, EnvValue{Text: text}, rule)) }
+	r := &rendering{hash: p.Hash, region: EnvValue{Text: p.Region}}
+	newWanted := func(name string, value EnvValue, rule rule) wanted {
+		return wanted{name: name, value: value, rule: rule, entry: appendEntry(nil, name, value)}
+	}
+	want := func(name, text string, rule rule) { r.env = append(r.env, newWanted(name, EnvValue{Text: text}, rule)) }
 	want(v1alpha1.EnvSTSRegionalEndpoints, "regional", preference)
 	want(v1alpha1.EnvRoleARN, p.Role.String(), identity)
 	want(v1alpha1.EnvTokenFile, tokenFile, identity)
-	env = append(env, newWanted(v1alpha1.EnvRoleSessionName, sessionName(pod.Name), preference))
+	r.env = append(r.env, newWanted(v1alpha1.EnvRoleSessionName, session, preference))
 	want(p.Env.BucketName, p.Bucket, identity)
 	want(p.Env.BucketRegion, p.Region, preference)
 	if p.Prefix != "" {
@@ -63,30 +118,26 @@ func desire(p *policy.Policy, pod *PodView, expiration int64) desired {
 	if p.Endpoints.STS != "" {
 		want(v1alpha1.EnvEndpointSTS, p.Endpoints.STS, preference)
 	}
-	region := EnvValue{Text: p.Region}
-	return desired{
-		env: env, audience: p.Audience, expiration: expiration, region: region,
-		regions: [2]wanted{newWanted(v1alpha1.EnvDefaultRegion, region, preference), newWanted(v1alpha1.EnvRegion, region, preference)},
-	}
+	r.regions = [2]wanted{newWanted(v1alpha1.EnvDefaultRegion, r.region, preference), newWanted(v1alpha1.EnvRegion, r.region, preference)}
+	r.share()
+	return r
 }
 
-// record is the env part of the status annotation.
-func (d desired) record() map[string]string {
-	record := make(map[string]string, len(d.env)+2)
-	for _, want := range d.env {
+// share works out what depends on the variables alone.
+func (r *rendering) share() {
+	record := make(map[string]string, len(r.env)+len(r.regions))
+	for _, want := range append(r.regions[:], r.env...) {
+		r.fresh = append(r.fresh, EnvEdit{Name: want.name, Value: want.value, Index: appendEnv, entry: want.entry})
 		record[want.name] = want.value.recorded()
 	}
-	record[v1alpha1.EnvRegion] = d.region.Text
-	record[v1alpha1.EnvDefaultRegion] = d.region.Text
-	return record
+	r.record = string(appendStrings(nil, record))
 }
 
-// sessionName makes the bucket account's CloudTrail name the Pod. STS takes 2 to
-// 64 characters: a generated Pod name has 6 to 63 (the API server cuts the prefix
-// to 58 and adds 5), a given one may have 1 to 253, and then the UID (36) stands in.
-func sessionName(podName string) EnvValue {
-	if n := len(podName); n != 0 && (n < 2 || n > 64) {
-		return EnvValue{FieldPath: "metadata.uid"}
-	}
-	return EnvValue{FieldPath: "metadata.name"}
+// namesSession says whether a Pod's name makes its session's, which makes the bucket account's
+// CloudTrail name the Pod. STS takes 2 to 64 characters: a generated Pod name has 6 to 63 (the
+// API server cuts the prefix to 58 and adds 5), a given one may have 1 to 253, and then the UID
+// (36) stands in.
+func namesSession(podName string) bool {
+	n := len(podName)
+	return n == 0 || 2 <= n && n <= 64
 }

@@ -28,15 +28,14 @@ type envReconciler struct {
 	want   desired
 	owner  ownership
 	found  *findings
-	static []string  // names of static credentials
-	fresh  []EnvEdit // for a container that sets none of the variables
+	static []string // names of static credentials
 }
 
 // container returns the edits for one container, in the order: set, append, then
 // remove from the highest index down, so that no index moves before it is used.
 func (r *envReconciler) container(c *Container) []EnvEdit {
 	if !r.concerns(c) {
-		return r.untouched()
+		return r.want.fresh
 	}
 	r.staticCredentials(c)
 	edits := r.regions(make([]EnvEdit, 0, len(r.want.env)+2), c)
@@ -48,18 +47,6 @@ func (r *envReconciler) container(c *Container) []EnvEdit {
 		slices.SortStableFunc(edits, removalsLast)
 	}
 	return edits
-}
-
-// untouched returns the edits for a container that sets none of the variables.
-func (r *envReconciler) untouched() []EnvEdit {
-	if r.fresh == nil {
-		nothing := &Container{}
-		r.fresh = r.regions(make([]EnvEdit, 0, len(r.want.env)+2), nothing)
-		for i := range r.want.env {
-			r.fresh = r.variable(r.fresh, nothing, &r.want.env[i])
-		}
-	}
-	return r.fresh
 }
 
 // concerns says whether c sets any variable that is written, refused or left over.

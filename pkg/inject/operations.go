@@ -2,7 +2,7 @@ package inject
 
 import (
 	"bytes"
-	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -27,9 +27,8 @@ func (p *Plan) Operations(view *PodView) []patch.Operation {
 		operations = edit.operations(operations, view)
 	}
 	operations = p.Reader.operations(operations, view)
-	metadata := patch.Pointer("/metadata")
-	operations = append(operations, mapOperations(metadata.Child("labels"), view.HasLabels, p.Labels)...)
-	return append(operations, mapOperations(metadata.Child("annotations"), view.HasAnnotations, p.Annotations)...)
+	operations = mapOperations(operations, "/metadata/labels", view.HasLabels, p.Labels)
+	return mapOperations(operations, "/metadata/annotations", view.HasAnnotations, p.Annotations)
 }
 
 func (v VolumeEdit) operations(view *PodView) []patch.Operation {
@@ -59,22 +58,13 @@ func (v VolumeEdit) operations(view *PodView) []patch.Operation {
 func (e ContainerEdit) operations(operations []patch.Operation, view *PodView) []patch.Operation {
 	at := patch.Pointer("/spec/" + e.List + "/" + strconv.Itoa(e.Index)) // one string, where many are made
 	c := &view.containers(e.List)[e.Index]
-	appended := make([][]byte, 0, len(e.Env))
 	env := at.Child("env")
 	for _, edit := range e.Env {
-		switch {
-		case edit.Remove:
-		case edit.Index == appendEnv:
-			entry := edit.entry
-			if entry == nil {
-				entry = appendEntry(nil, edit.Name, edit.Value)
-			}
-			appended = append(appended, entry)
-		default:
+		if !edit.Remove && edit.Index != appendEnv {
 			operations = append(operations, setEntry(env.Index(edit.Index), c.Env[edit.Index].Value, edit.Value)...)
 		}
 	}
-	operations = appendToList(operations, env, c.HasEnv, appended...)
+	operations = appendEnvEntries(operations, env, c.HasEnv, e.Env)
 	for _, edit := range e.Env {
 		if edit.Remove {
 			operations = append(operations, patch.Remove(env.Index(edit.Index)))
@@ -87,6 +77,36 @@ func (e ContainerEdit) operations(operations []patch.Operation, view *PodView) [
 		operations = appendToList(operations, at.Child("volumeMounts"), c.HasMounts, tokenMount)
 	}
 	return operations
+}
+
+// appendEnvEntries appends the new entries.
+func appendEnvEntries(operations []patch.Operation, at patch.Pointer, exists bool, edits []EnvEdit) []patch.Operation {
+	end := at.End()
+	list := []byte{'['}
+	for _, edit := range edits {
+		switch {
+		case edit.Remove || edit.Index != appendEnv:
+		case exists:
+			operations = append(operations, patch.Add(end, edit.rendered()))
+		default:
+			if len(list) > 1 {
+				list = append(list, ',')
+			}
+			list = append(list, edit.rendered()...)
+		}
+	}
+	if len(list) == 1 {
+		return operations
+	}
+	return append(operations, patch.Add(at, append(list, ']')))
+}
+
+// rendered is the JSON of a new entry.
+func (e EnvEdit) rendered() []byte {
+	if e.entry != nil {
+		return e.entry
+	}
+	return appendEntry(nil, e.Name, e.Value)
 }
 
 var tokenMount = []byte(`{"name":"` + v1alpha1.TokenVolume + `","readOnly":true,"mountPath":"` + v1alpha1.TokenMountPath + `"}`)
@@ -149,46 +169,39 @@ func setEntry(at patch.Pointer, before, after EnvValue) []patch.Operation {
 }
 
 // mapOperations sets and removes keys of labels or annotations.
-func mapOperations(at patch.Pointer, exists bool, edits map[string]decide.Label) []patch.Operation {
+func mapOperations(operations []patch.Operation, at patch.Pointer, exists bool, edits []KeyEdit) []patch.Operation {
 	if len(edits) == 0 {
-		return nil
+		return operations
 	}
 	if !exists {
-		set := map[string]string{}
-		for key, edit := range edits {
+		value := []byte{'{'}
+		for _, edit := range edits {
 			if edit.Set {
-				set[key] = edit.Value
+				if len(value) > 1 {
+					value = append(value, ',')
+				}
+				value = append(patch.AppendString(value, edit.Key), ':')
+				value = patch.AppendString(value, edit.Value)
 			}
 		}
-		value, err := json.Marshal(set)
-		if err != nil {
-			panic("inject: strings always marshal: " + err.Error())
-		}
-		return []patch.Operation{patch.Add(at, value)}
+		return append(operations, patch.Add(at, append(value, '}')))
 	}
-	operations := make([]patch.Operation, 0, len(edits))
-	for _, key := range sortedKeys(edits) {
-		if edit := edits[key]; edit.Set {
-			operations = append(operations, patch.Add(at.Child(key), patch.String(edit.Value)))
+	for _, edit := range edits {
+		if edit.Set {
+			operations = append(operations, patch.Add(at.Child(edit.Key), patch.String(edit.Value)))
 		} else {
-			operations = append(operations, patch.Remove(at.Child(key)))
+			operations = append(operations, patch.Remove(at.Child(edit.Key)))
 		}
 	}
 	return operations
 }
 
-// sortedKeys are the keys of a map in their order, with no more memory than they take.
-func sortedKeys[V any](of map[string]V) []string {
-	keys := make([]string, 0, len(of))
-	for key := range of {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // AnnotationOperations are edits of an object's annotations as operations; exists
 // says whether the object has annotations at all.
 func AnnotationOperations(exists bool, edits map[string]decide.Label) []patch.Operation {
-	return mapOperations("/metadata/annotations", exists, edits)
+	sorted := make([]KeyEdit, 0, len(edits))
+	for _, key := range slices.Sorted(maps.Keys(edits)) {
+		sorted = append(sorted, KeyEdit{key, edits[key]})
+	}
+	return mapOperations(nil, "/metadata/annotations", exists, sorted)
 }

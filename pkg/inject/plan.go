@@ -16,7 +16,13 @@ type Plan struct {
 	Containers []ContainerEdit
 	Reader     ReaderEdit
 	// Labels and Annotations to set; an absent value removes the key.
-	Labels, Annotations map[string]decide.Label
+	Labels, Annotations []KeyEdit
+}
+
+// KeyEdit is what happens to one label or annotation.
+type KeyEdit struct {
+	Key string
+	decide.Label
 }
 
 // ContainerEdit is what happens to one container.
@@ -65,12 +71,12 @@ func untouched(pod *PodView, verdict decide.Verdict) Outcome {
 	if pod.MirrorPod || (!pod.Injected.Set && !pod.HasStatus) {
 		return outcome
 	}
-	outcome.Plan = &Plan{Labels: map[string]decide.Label{}, Annotations: map[string]decide.Label{}}
+	outcome.Plan = &Plan{}
 	if pod.Injected.Set {
-		outcome.Plan.Labels[v1alpha1.LabelInjected] = decide.Label{}
+		outcome.Plan.Labels = []KeyEdit{{Key: v1alpha1.LabelInjected}}
 	}
 	if pod.HasStatus {
-		outcome.Plan.Annotations[v1alpha1.AnnotationStatus] = decide.Label{}
+		outcome.Plan.Annotations = []KeyEdit{{Key: v1alpha1.AnnotationStatus}}
 	}
 	return outcome
 }
@@ -100,8 +106,8 @@ func plan(pod *PodView, verdict decide.Verdict, around Surroundings, found *find
 	result.Reader = edit
 	status := Status{
 		Version: StatusVersion, Policy: verdict.PolicyName, Source: verdict.Source, ServiceAccount: pod.ServiceAccount, Hash: verdict.Policy.Hash,
-		Containers: names, Audience: p.want.audience, ExpirationSeconds: p.want.expiration, Env: p.want.record(), Reader: record,
-	}.String()
+		Containers: names, Audience: p.want.audience, ExpirationSeconds: p.want.expiration, Reader: record,
+	}.with(p.want.record)
 	result.note(pod, verdict.PolicyName, status)
 	return result
 }
@@ -137,10 +143,10 @@ func (p *planner) containers(result *Plan) []string {
 // note writes what the webhook leaves on a Pod, where it is not there already.
 func (p *Plan) note(pod *PodView, policyName, status string) {
 	if pod.Injected.Value != policyName {
-		p.Labels = map[string]decide.Label{v1alpha1.LabelInjected: {Value: policyName, Set: true}}
+		p.Labels = []KeyEdit{{v1alpha1.LabelInjected, decide.Label{Value: policyName, Set: true}}}
 	}
 	if pod.Status != status {
-		p.Annotations = map[string]decide.Label{v1alpha1.AnnotationStatus: {Value: status, Set: true}}
+		p.Annotations = []KeyEdit{{v1alpha1.AnnotationStatus, decide.Label{Value: status, Set: true}}}
 	}
 }
 

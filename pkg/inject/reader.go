@@ -196,8 +196,8 @@ func (p *planner) readerContainer(name string, port int) []byte {
 		out = patch.AppendString(out, strings.ReplaceAll(arg, "$", "$$"))
 	}
 	out = fmt.Appendf(out, `],"ports":[{"name":"bucket-reader","containerPort":%d,"protocol":"TCP"}],"env":[`, port)
-	for i, edit := range p.env.untouched() {
-		out = appendEntry(append(out, separator(i)...), edit.Name, edit.Value)
+	for i, edit := range p.want.fresh {
+		out = append(append(out, separator(i)...), edit.entry...)
 	}
 	if p.settings.MemoryLimit > 0 {
 		const share = 75 // percent; the rest is for the program itself, which Go does not count

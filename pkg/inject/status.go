@@ -2,6 +2,8 @@ package inject
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,9 +46,13 @@ func ParseStatus(annotation string) (Status, bool) {
 }
 
 // String is the annotation's value: JSON in one key order, so that the same record
-// is always the same text. Written by hand, because it is written for every Pod.
-func (s Status) String() string {
-	out := make([]byte, 0, 1024)
+// is always the same text.
+func (s Status) String() string { return s.with(string(appendStrings(nil, s.Env))) }
+
+// with is String with the env part as it is written. By hand, because it is written for every
+// Pod.
+func (s Status) with(env string) string {
+	out := make([]byte, 0, 512+len(env))
 	text := func(before, value string) {
 		out = append(out, before...)
 		out = patch.AppendString(out, value)
@@ -63,18 +69,26 @@ func (s Status) String() string {
 	text(`],"audience":`, s.Audience)
 	out = append(out, `,"expirationSeconds":`...)
 	out = strconv.AppendInt(out, s.ExpirationSeconds, 10)
-	out = append(out, `,"env":{`...)
-	for i, name := range sortedKeys(s.Env) {
-		text(separator(i), name)
-		text(":", s.Env[name])
-	}
-	out = append(out, '}')
+	out = append(out, `,"env":`...)
+	out = append(out, env...)
 	if s.Reader != nil {
 		text(`,"reader":{"name":`, s.Reader.Name)
 		text(`,"hash":`, s.Reader.Hash)
 		out = append(out, '}')
 	}
 	return string(append(out, '}'))
+}
+
+// appendStrings appends an object of strings, its keys in their order.
+func appendStrings(dst []byte, values map[string]string) []byte {
+	dst = append(dst, '{')
+	for i, key := range slices.Sorted(maps.Keys(values)) {
+		dst = append(dst, separator(i)...)
+		dst = patch.AppendString(dst, key)
+		dst = append(dst, ':')
+		dst = patch.AppendString(dst, values[key])
+	}
+	return append(dst, '}')
 }
 
 func separator(i int) string {

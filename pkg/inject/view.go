@@ -123,10 +123,13 @@ type ServiceAccountView struct {
 func (s ServiceAccountView) userExpiration() decide.Label {
 	const key = v1alpha1.EKSAnnotationTokenExpiration
 	value, ok := s.Annotations[key]
+	if !ok {
+		return decide.Label{}
+	}
 	if ours, recorded := s.managed()[key]; recorded && ours == value {
 		return decide.Label{}
 	}
-	return decide.Label{Value: value, Set: ok}
+	return decide.Label{Value: value, Set: true}
 }
 
 // Surroundings is what of the cluster matters to a Pod besides its policy.
