@@ -30,12 +30,14 @@ import (
 // server is what is measured: a process that answers at an address.
 type server struct {
 	name, address string
+	path          string
 	pid           int
 	fresh         bool // is the webhook, whose answers are looked at
 }
 
 // result of a measurement.
 type result struct {
+	of           string
 	took         time.Duration
 	good, failed int
 	busy, later  int // 429 and 503
@@ -87,7 +89,7 @@ func clientOf(http2 bool, conns int) *http.Client {
 
 // one request; ok is false for what is no answer.
 func (s *server) one(ctx context.Context, client *http.Client, body []byte) (status int, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.address+"/mutate/pods", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.address+s.path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
@@ -104,8 +106,22 @@ func (s *server) one(ctx context.Context, client *http.Client, body []byte) (sta
 	return response.StatusCode, err
 }
 
+// size is the length of the answer.
+func (s *server) size(tb testing.TB, body []byte) int {
+	tb.Helper()
+	request, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, "https://"+s.address+s.path, bytes.NewReader(body))
+	must(tb, err)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := clientOf(false, 1).Do(request)
+	must(tb, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	must(tb, err)
+	return len(text)
+}
+
 // closed keeps so many requests in flight; each comes when the one before was answered.
-func (s *server) closed(tb testing.TB, http2 bool, inFlight int, body []byte) *result {
+func (s *server) closed(tb testing.TB, http2 bool, inFlight int, body []byte, lasting time.Duration) *result {
 	tb.Helper()
 	client := clientOf(http2, inFlight)
 	defer client.CloseIdleConnections()
@@ -139,7 +155,7 @@ func (s *server) closed(tb testing.TB, http2 bool, inFlight int, body []byte) *r
 	connected.Wait()
 	measuring.Store(true)
 	before, start := cpu(tb, s.pid), time.Now()
-	time.Sleep(seconds(tb))
+	time.Sleep(lasting)
 	measuring.Store(false)
 	total.cpu, total.took = cpu(tb, s.pid)-before, time.Since(start)
 	stop.Store(true)
@@ -189,32 +205,54 @@ func (r *result) count(status int, err error, took time.Duration) {
 
 func (r *result) add(other *result) {
 	r.good, r.busy, r.later, r.failed = r.good+other.good, r.busy+other.busy, r.later+other.later, r.failed+other.failed
+	r.took, r.cpu = r.took+other.took, r.cpu+other.cpu
 	r.latencies, r.away = append(r.latencies, other.latencies...), append(r.away, other.away...)
 }
 
 // BenchmarkLoad tells requests a second, CPU of each and latencies, from one in flight to twice of
-// what is let in. It fails where a request is lost or answered wrong.
-func BenchmarkLoad(t *testing.B) {
-	webhook, fixed := servers(t)
-	body := review(t)
-	tell("a review of %d bytes", len(body))
+// what is let in, beside a constant answer: a short one, and one of the webhook's size, which has as
+// much to encrypt and to send. They take turns. It fails where a request is lost or answered wrong.
+func BenchmarkLoad(b *testing.B) {
+	webhook, short := servers(b)
+	body := review(b)
+	size := webhook.size(b, body)
+	long := *short
+	long.name, long.path = "as long", "/"+strconv.Itoa(size)
+	tell("a review of %d bytes, an answer of %d", len(body), size)
 	for _, http2 := range []bool{false, true} {
 		version := map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[http2]
-		var ratios []float64
 		for _, inFlight := range []int{1, 4, 16, 64, 256, 512} {
-			var cost [2]time.Duration
-			for i, s := range []*server{fixed, webhook} {
-				r := s.closed(t, http2, inFlight, body)
-				cost[i] = r.each()
-				tell("%s, %3d in flight, %-8s %s", version, inFlight, s.name, r.line())
-				if r.failed > 0 || r.good == 0 {
-					t.Errorf("%s: %d requests failed, %d were answered", s.name, r.failed, r.good)
+			b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(version, "/", ""), inFlight), func(b *testing.B) {
+				all := inTurns(b, []*server{short, &long, webhook}, http2, inFlight, body)
+				each := make([]float64, len(all))
+				for i, r := range all {
+					tell("%s, %3d in flight, %-8s %s", version, inFlight, r.of, r.line())
+					each[i] = float64(r.each())
 				}
-			}
-			ratios = append(ratios, float64(cost[1])/float64(max(cost[0], 1)))
+				tell("%s, %3d in flight: %.2f times the CPU of a constant answer, %.2f times of one as long", version, inFlight, each[2]/each[0], each[2]/each[1])
+			})
 		}
-		tell("%s: CPU of a request beside the constant answer, by requests in flight: %.2f", version, ratios)
 	}
+}
+
+// inTurns measures each server for its time in three turns, and adds up what it saw.
+func inTurns(tb testing.TB, servers []*server, http2 bool, inFlight int, body []byte) []*result {
+	tb.Helper()
+	const turns = 3
+	all := make([]*result, len(servers))
+	for range turns {
+		for i, s := range servers {
+			r := s.closed(tb, http2, inFlight, body, seconds(tb)/turns)
+			if r.failed > 0 || r.good == 0 {
+				tb.Errorf("%s: %d requests failed, %d were answered", s.name, r.failed, r.good)
+			}
+			if all[i] == nil {
+				all[i] = &result{of: s.name}
+			}
+			all[i].add(r)
+		}
+	}
+	return all
 }
 
 // BenchmarkOverload sends up to three times what can be answered. The client has the same cores and
@@ -223,7 +261,7 @@ func BenchmarkLoad(t *testing.B) {
 func BenchmarkOverload(t *testing.B) {
 	webhook, _ := servers(t)
 	body := review(t)
-	most := webhook.closed(t, false, 16, body)
+	most := webhook.closed(t, false, 16, body, seconds(t))
 	capacity := float64(most.good) / most.took.Seconds()
 	client := clientOf(false, 900) // of the 1,000 that are let in
 	defer client.CloseIdleConnections()
@@ -249,7 +287,7 @@ func BenchmarkTurnedAway(t *testing.B) {
 	if r.failed+r.later > 0 || r.busy == 0 || r.good == 0 {
 		t.Errorf("%d failed, %d got a 503; %d got a 429, %d an answer", r.failed, r.later, r.busy, r.good)
 	}
-	after := webhook.closed(t, false, 1, review(t))
+	after := webhook.closed(t, false, 1, review(t), seconds(t))
 	tell("and one after the other again: %s", after.line())
 	if after.failed+after.busy+after.later > 0 || after.good == 0 {
 		t.Errorf("afterwards: %d failed, %d got a 429, %d a 503", after.failed, after.busy, after.later)
@@ -438,10 +476,10 @@ func servers(tb testing.TB, flags ...string) (webhook, fixed *server) {
 	}))
 	replica, err := l.StartReplica(tb.Context(), "loaded", append(flags, "--log-level=info")...)
 	must(tb, err)
-	webhook = &server{name: "webhook", address: replica.Address(), pid: replica.PID(), fresh: true}
+	webhook = &server{name: "webhook", address: replica.Address(), path: "/mutate/pods", pid: replica.PID(), fresh: true}
 	host, _, err := net.SplitHostPort(replica.Address())
 	must(tb, err)
-	fixed = &server{name: "constant", address: net.JoinHostPort(host, "9999")}
+	fixed = &server{name: "constant", address: net.JoinHostPort(host, "9999"), path: "/"}
 	command := exec.CommandContext(tb.Context(), "/proc/self/exe")
 	command.Env = append(os.Environ(), envConstant+"="+fixed.address)
 	command.Stderr = os.Stderr

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
@@ -30,7 +32,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// constant serves what costs least: the body is read, the answer is always the same.
+// answer allows everything.
+const answer = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"x","allowed":true}}`
+
+// constant serves what costs least: the body is read, the answer is always the same. At /BYTES it
+// is of that size, by white space behind it.
 func constant(address string) error {
 	pair, err := lab.ServingPair()
 	if err != nil {
@@ -44,12 +50,15 @@ func constant(address string) error {
 	if err != nil {
 		return err
 	}
+	answers := answer + strings.Repeat(" ", 64<<10)
 	server := &http.Server{
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13}, ErrorLog: log.New(io.Discard, "", 0),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
+			size, _ := strconv.Atoi(r.URL.Path[1:])
 			w.Header().Set("Content-Type", "application/json")
-			_, _ = io.WriteString(w, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"x","allowed":true}}`)
+			w.Header().Set("Content-Length", strconv.Itoa(max(size, len(answer)))) // it is sent at once
+			_, _ = io.WriteString(w, answers[:max(size, len(answer))])
 		}),
 	}
 	return server.ServeTLS(listener, "", "")
