@@ -80,11 +80,11 @@ func marked() (live uint64) {
 
 // manageMemory waits for the first lists, gives back what they took as they came, and keeps the
 // headroom from then on: while what lives grows fast, a percentage of what lived is too much.
-func manageMemory(cluster *watch.Cluster, policies *watch.Policies, running *watch.PodIndex) func(context.Context) error {
+func manageMemory(cluster *watch.Cluster, policies *watch.Policies) func(context.Context) error {
 	return func(ctx context.Context) error {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
-		for cluster.Ready() != nil || !policies.Ready() || !running.Synced() {
+		for cluster.Ready() != nil || !policies.Ready() {
 			select {
 			case <-ctx.Done():
 				return nil

@@ -18,10 +18,8 @@ import (
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -190,7 +188,11 @@ func assemble(mgr ctrl.Manager, o *options, recorder *metrics.Recorder, log logr
 		Excluded: append(strings.Split(o.cluster.excluded, ","), o.policies.namespace), Recorder: recorder, Log: log.WithName("serviceaccounts"),
 	}
 	everything := func() { policies.Again(); accounts.All() }
-	leader.Elected = everything
+	pods, err := followPods(mgr, cluster.Ready, running, log.WithName("watch"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("setting up: %w", err)
+	}
+	leader.Elected = func(ctx context.Context) { everything(); pods(ctx) }
 	issuer := &watch.Issuer{
 		Cluster: cluster, Client: clients.RESTClient(), Log: log.WithName("issuer"), Region: o.cluster.region, Changed: everything,
 	}
@@ -202,8 +204,7 @@ func assemble(mgr ctrl.Manager, o *options, recorder *metrics.Recorder, log logr
 		Excluded: accounts.Excluded, Recorder: recorder, Log: log.WithName("pods"),
 	}
 	err = errors.Join(policies.Register(mgr), accounts.Register(mgr), counter.Register(mgr),
-		follow(mgr, cluster.Ready, known, namespaces, running, log.WithName("watch")), mgr.Add(issuer), mgr.Add(leader),
-		mgr.Add(runnable{manageMemory(cluster, policies, running)}))
+		follow(mgr, known, namespaces, log.WithName("watch")), mgr.Add(issuer), mgr.Add(leader), mgr.Add(runnable{manageMemory(cluster, policies)}))
 	if err != nil {
 		return nil, nil, fmt.Errorf("setting up: %w", err)
 	}
@@ -216,33 +217,6 @@ func assemble(mgr ctrl.Manager, o *options, recorder *metrics.Recorder, log logr
 		mgr.GetWebhookServer().Register(entry.Path(), server.Handler(entry))
 	}
 	return server, cluster, nil
-}
-
-// follow keeps the indexes in step with the cluster, on every replica. Nothing waits for that of
-// Pods, and the API server's time is for the others first.
-func follow(
-	mgr ctrl.Manager, ready func() error, accounts *watch.AccountIndex, namespaces *watch.NamespaceIndex, pods *watch.PodIndex, log logr.Logger,
-) error {
-	client, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-	if err != nil {
-		return err
-	}
-	calm, err := metadata.NewForConfig(watch.Calm(mgr.GetConfig()))
-	if err != nil {
-		return err
-	}
-	afterwards := func(ctx context.Context) error {
-		const often = 100 * time.Millisecond
-		known := func(context.Context) (bool, error) { return ready() == nil, nil }
-		if err := wait.PollUntilContextCancel(ctx, often, true, known); err != nil {
-			return nil //nolint:nilerr // the process ends
-		}
-		return watch.ReflectPods(client, calm, pods, log).Start(ctx)
-	}
-	return errors.Join(
-		mgr.Add(watch.ReflectAccounts(client, accounts, log)),
-		mgr.Add(watch.ReflectNamespaces(client, namespaces, log)),
-		mgr.Add(runnable{afterwards}))
 }
 
 // newLeader stands for election among the replicas.

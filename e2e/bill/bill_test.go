@@ -50,11 +50,16 @@ type process struct {
 type way struct {
 	name, site, namespace, account string
 	labels                         map[string]string
-	containers                     int
+	containers, pods               int // in each Pod, and how many of these
 	injected                       bool
 }
 
 func ways() (all []way) {
+	defer func() {
+		for i := range all {
+			all[i].pods = 200
+		}
+	}()
 	asks := map[string]string{labelPolicy: "orders"}
 	for _, containers := range []int{1, 3, 20} {
 		all = append(all,
@@ -111,6 +116,11 @@ func BenchmarkTheWholeBill(t *testing.B) {
 
 type cost struct{ server, webhook, p50, p99 time.Duration }
 
+// plus adds up CPU.
+func (c cost) plus(other cost) cost {
+	return cost{server: c.server + other.server, webhook: c.webhook + other.webhook}
+}
+
 func median(costs []cost) cost {
 	of := func(field func(cost) time.Duration) time.Duration {
 		values := make([]time.Duration, len(costs))
@@ -133,7 +143,7 @@ const settles = 400 * time.Millisecond
 // measure creates Pods one after the other and takes them away.
 func (w way) measure(tb testing.TB, s *site, id string) cost {
 	tb.Helper()
-	const n = 200
+	n := w.pods
 	time.Sleep(settles)
 	server, webhook := s.server.since(tb), s.webhook.since(tb)
 	took := make([]time.Duration, n)
@@ -148,12 +158,18 @@ func (w way) measure(tb testing.TB, s *site, id string) cost {
 		}
 	}
 	time.Sleep(settles)
-	c := cost{server: server() / n, webhook: webhook() / n}
+	c := cost{server: server() / time.Duration(n), webhook: webhook() / time.Duration(n)}
 	slices.Sort(took)
 	c.p50, c.p99 = took[n/2], took[(n-1)*99/100]
+	w.remove(tb, s)
+	return c
+}
+
+// remove takes the Pods away.
+func (w way) remove(tb testing.TB, s *site) {
+	tb.Helper()
 	now := int64(0)
 	must(tb, s.clients.CoreV1().Pods(w.namespace).DeleteCollection(tb.Context(), metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}))
-	return c
 }
 
 func (w way) pod(name string) *corev1.Pod {
@@ -189,10 +205,14 @@ func newSite(tb testing.TB, name string) *site {
 	}
 	s := &site{name: name, server: process{pid: serverOf(tb, l)}}
 	if name != "without" {
+		others := ""
+		for n := range 10 {
+			others += fmt.Sprintf(", {namespace: \"*\", serviceAccount: labelled-%d}", n)
+		}
 		must(tb, l.Client.Create(ctx, &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: lab.Namespace, Name: "policies", Labels: map[string]string{"bucket-access.io/policies": "true"}},
 			Data: map[string]string{"orders": "apiVersion: bucket-access.io/v1alpha1\nkind: BucketAccessPolicy\nbucket: orders-data\nregion: eu-west-1\n" +
-				"roleARN: arn:aws:iam::222222222222:role/s3-reader-role\nsubjects: [{namespace: \"*\", serviceAccount: api-sa}, {namespace: plain, serviceAccount: labelled}]\n"},
+				"roleARN: arn:aws:iam::222222222222:role/s3-reader-role\nsubjects: [{namespace: \"*\", serviceAccount: api-sa}, {namespace: plain, serviceAccount: labelled}" + others + "]\n"},
 		}))
 		replica, err := l.StartReplica(ctx, "billed-"+name, "--log-level=info")
 		must(tb, err)

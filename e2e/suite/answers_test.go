@@ -20,6 +20,8 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"github.com/bucket-access/bucket-access-webhook/e2e/lab"
 )
 
 // kubectl runs it with objects as its input, and returns what a person reads.
@@ -229,17 +231,27 @@ func podCounts(t *testing.T, policy string) map[string]int {
 	t.Helper()
 	counts := map[string]int{}
 	for _, r := range cluster.Replicas() {
-		response, err := http.Get(r.Metrics)
-		if err != nil {
-			continue // it was ended by another test
+		for state, number := range podCountsOf(t, r, policy) {
+			counts[state] += number
 		}
-		text, err := io.ReadAll(response.Body)
-		must(t, errors.Join(err, response.Body.Close()))
-		for _, found := range regexp.MustCompile(`(?m)^bucket_access_pods\{policy="`+policy+`",state="(\w+)"\} (\d+)$`).FindAllStringSubmatch(string(text), -1) {
-			number, err := strconv.Atoi(found[2])
-			must(t, err)
-			counts[found[1]] += number
-		}
+	}
+	return counts
+}
+
+// podCountsOf is what one replica says.
+func podCountsOf(t *testing.T, r *lab.Replica, policy string) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	response, err := http.Get(r.Metrics)
+	if err != nil {
+		return counts // it was ended by another test
+	}
+	text, err := io.ReadAll(response.Body)
+	must(t, errors.Join(err, response.Body.Close()))
+	for _, found := range regexp.MustCompile(`(?m)^bucket_access_pods\{policy="`+policy+`",state="(\w+)"\} (\d+)$`).FindAllStringSubmatch(string(text), -1) {
+		number, err := strconv.Atoi(found[2])
+		must(t, err)
+		counts[found[1]] += number
 	}
 	return counts
 }

@@ -23,8 +23,8 @@ type Leader struct {
 	// Lease, Renew and Retry are as client-go's LeaderElectionConfig has them.
 	Lease, Renew, Retry time.Duration
 	// Elected is called each time this replica becomes the leader: what it has let
-	// pass until then is to be done now.
-	Elected func()
+	// pass until then is to be done now. Its context ends when another may lead.
+	Elected func(ctx context.Context)
 	Log     logr.Logger
 
 	elector atomic.Pointer[leaderelection.LeaderElector]
@@ -50,9 +50,9 @@ func (l *Leader) Start(ctx context.Context) error {
 		},
 		LeaseDuration: l.Lease, RenewDeadline: l.Renew, RetryPeriod: l.Retry, ReleaseOnCancel: true, Name: l.Name,
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) {
+			OnStartedLeading: func(ctx context.Context) {
 				l.Log.Info("This replica leads")
-				l.Elected()
+				l.Elected(ctx)
 			},
 			OnStoppedLeading: func() {},
 			OnNewLeader:      func(identity string) { l.Log.V(1).Info("Leader seen", "identity", identity) },

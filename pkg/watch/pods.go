@@ -177,6 +177,13 @@ func (x *PodIndex) Anew() (put func(pod *metav1.PartialObjectMetadata), take fun
 	}
 }
 
+// Forget empties the index, as nobody will tell it of changes.
+func (x *PodIndex) Forget() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.namespaces, x.synced = map[string]*podNamespace{}, false
+}
+
 // mirrorPod is what the kubelet writes on the API server's image of a static Pod.
 const mirrorPod = "kubernetes.io/config.mirror"
 

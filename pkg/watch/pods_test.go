@@ -195,3 +195,18 @@ func BenchmarkPodEvent(b *testing.B) {
 		x.Put(pod)
 	}
 }
+
+func TestWhatIsForgottenIsUnknown(t *testing.T) {
+	x := NewPodIndex()
+	x.Put(podOf("a", "p", "", "", "", ""))
+	relist(x)
+	x.Forget()
+	x.Learn("a", map[string]string{"p": "sa"}) // a list that was under way
+	if all := counted(x); len(all) != 0 || x.Synced() {
+		t.Fatalf("%v, %t", all, x.Synced())
+	}
+	x.Put(podOf("a", "q", "", "", "", ""))
+	if all := counted(x); len(all) != 1 {
+		t.Fatalf("told again: %v", all)
+	}
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/metadata"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/bucket-access/bucket-access-webhook/pkg/watch"
+)
+
+// follow keeps the indexes that answers are made from in step with the cluster, on every replica.
+func follow(mgr ctrl.Manager, accounts *watch.AccountIndex, namespaces *watch.NamespaceIndex, log logr.Logger) error {
+	client, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		mgr.Add(watch.ReflectAccounts(client, accounts, log)),
+		mgr.Add(watch.ReflectNamespaces(client, namespaces, log)))
+}
+
+// followPods returns what keeps the index of Pods in step until its context ends. That is for the
+// leader alone, which counts them: an API server tells each watcher of each Pod, labelled or not.
+// Nothing waits for it, and the API server's time is for the other indexes first.
+func followPods(mgr ctrl.Manager, ready func() error, pods *watch.PodIndex, log logr.Logger) (func(context.Context), error) {
+	client, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, err
+	}
+	calm, err := metadata.NewForConfig(watch.Calm(mgr.GetConfig()))
+	if err != nil {
+		return nil, err
+	}
+	var one sync.Mutex // whoever is elected again at once waits for the end of the time before
+	return func(ctx context.Context) {
+		one.Lock()
+		defer one.Unlock()
+		const often = 100 * time.Millisecond
+		known := func(context.Context) (bool, error) { return ready() == nil, nil }
+		if err := wait.PollUntilContextCancel(ctx, often, true, known); err != nil {
+			return // it leads no more
+		}
+		defer pods.Forget()
+		_ = watch.ReflectPods(client, calm, pods, log).Start(ctx) // ends with ctx, and has no error
+	}, nil
+}

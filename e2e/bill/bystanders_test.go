@@ -1,0 +1,118 @@
+package bill
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BenchmarkBystanders tells what a Pod that asks for nothing costs in mode Policy, beside a cluster
+// without us: in a namespace where no ServiceAccount is labelled, and where some are, as API servers
+// compare a Pod with each of these. What is to be seen is a tenth, and two things are larger: the
+// machine's own noise, which comes and goes, and that API servers collect garbage now and then, for
+// as much as 50 Pods cost. So the two take turns from Pod to Pod, many times (BYSTANDER_ROUNDS).
+func BenchmarkBystanders(b *testing.B) {
+	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("BYSTANDER_ROUNDS"), "20"))
+	must(b, err)
+	sites := map[string]*site{"without": newSite(b, "without"), "default": newSite(b, "default")}
+	labelled := []int{0, 1, 10}
+	for _, s := range sites {
+		for _, n := range labelled {
+			s.namespace(b, n)
+		}
+	}
+	atRest(b, sites)
+	for _, containers := range []int{1, 3, 20} {
+		for _, n := range labelled {
+			b.Run(fmt.Sprintf("%d-containers/%d-labelled", containers, n), func(b *testing.B) {
+				w := way{namespace: namespaceOf(n), account: "api-sa", containers: containers, pods: 900 / (2 + containers)}
+				w.name = fmt.Sprintf("%d containers, %d labelled ServiceAccounts", containers, n)
+				w.turns(b, sites["without"], sites["default"], rounds)
+			})
+		}
+	}
+}
+
+func namespaceOf(labelled int) string { return fmt.Sprintf("with-%d", labelled) }
+
+// namespace makes one with so many labelled ServiceAccounts beside the one that Pods have.
+func (s *site) namespace(tb testing.TB, labelled int) {
+	tb.Helper()
+	name := namespaceOf(labelled)
+	_, err := s.clients.CoreV1().Namespaces().Create(tb.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	must(tb, err)
+	accounts := []metav1.ObjectMeta{{Name: "api-sa"}}
+	for i := range labelled {
+		accounts = append(accounts, metav1.ObjectMeta{Name: fmt.Sprintf("labelled-%d", i), Labels: map[string]string{labelPolicy: "orders"}})
+	}
+	for _, meta := range accounts {
+		_, err := s.clients.CoreV1().ServiceAccounts(name).Create(tb.Context(), &corev1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{})
+		must(tb, err)
+	}
+}
+
+// turns creates Pods in the one and the other cluster by turns, and compares what that cost.
+func (w way) turns(b *testing.B, without, with *site, rounds int) {
+	b.Helper()
+	var total [2]cost
+	var ratios []float64
+	for round := range rounds + 1 {
+		costs := w.measureBoth(b, [2]*site{without, with}, strconv.Itoa(round))
+		if round == 0 { // warms caches up
+			continue
+		}
+		for i := range total {
+			total[i] = total[i].plus(costs[i])
+		}
+		ratios = append(ratios, float64(costs[1].server+costs[1].webhook)/float64(costs[0].server))
+	}
+	mean := func(d time.Duration) time.Duration { return (d / time.Duration(rounds)).Round(time.Microsecond) }
+	ratio := float64(total[1].server+total[1].webhook) / float64(total[0].server)
+	b.ReportMetric(ratio, "times")
+	tell("%s, %d Pods each: %s of CPU each without us; with us %s, and %s of the webhook's: %.2f times ±%.2f (standard error)",
+		w.name, rounds*w.pods, mean(total[0].server), mean(total[1].server), mean(total[1].webhook), ratio, standardError(ratios))
+}
+
+func (w way) measureBoth(tb testing.TB, sites [2]*site, id string) (costs [2]cost) {
+	tb.Helper()
+	time.Sleep(settles)
+	var used [2]func() cost
+	for i, s := range sites {
+		server, webhook := s.server.since(tb), s.webhook.since(tb)
+		used[i] = func() cost {
+			return cost{server: server() / time.Duration(w.pods), webhook: webhook() / time.Duration(w.pods)}
+		}
+	}
+	for i := range w.pods {
+		for turn := range sites {
+			_, err := sites[(i+turn)%2].clients.CoreV1().Pods(w.namespace).Create(tb.Context(), w.pod(fmt.Sprintf("%s-%d", id, i)), metav1.CreateOptions{})
+			must(tb, err)
+		}
+	}
+	time.Sleep(settles)
+	for i, s := range sites {
+		costs[i] = used[i]()
+		w.remove(tb, s)
+	}
+	return costs
+}
+
+// standardError of the mean.
+func standardError(values []float64) float64 {
+	n := float64(len(values))
+	mean, squares := 0.0, 0.0
+	for _, v := range values {
+		mean += v / n
+	}
+	for _, v := range values {
+		squares += (v - mean) * (v - mean)
+	}
+	return math.Sqrt(squares / (n - 1) / n)
+}
