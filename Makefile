@@ -108,7 +108,11 @@ scale: kube build ## 100,000 ServiceAccounts, 10,000 Namespaces and policies, 50
 
 .PHONY: bill
 bill: kube build ## CPU of API server and webhook for each created Pod, injected and bystander, beside a cluster without us (BILL_ROUNDS, 5; minutes)
-	@BILL_ROUNDS=$(or $(BILL_ROUNDS),5) go test ./e2e/bill -run '^$$' -bench . -benchtime 1x -timeout 60m
+	@BILL_ROUNDS=$(or $(BILL_ROUNDS),5) go test ./e2e/bill -run '^$$' -bench WholeBill -benchtime 1x -timeout 60m
+
+.PHONY: bystanders
+bystanders: kube build ## CPU of a Pod that asks for nothing, beside a cluster without us, by containers and labelled ServiceAccounts (BYSTANDER_ROUNDS, 20; a quarter of an hour)
+	@BYSTANDER_ROUNDS=$(or $(BYSTANDER_ROUNDS),20) go test ./e2e/bill -run '^$$' -bench Bystanders -benchtime 1x -timeout 90m
 
 .PHONY: load
 load: kube build ## requests a second, CPU and latencies up to saturation and beyond, beside a constant answer; 10,000 connections (LOAD_SECONDS each, 5)

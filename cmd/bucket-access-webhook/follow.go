@@ -43,7 +43,7 @@ func followPods(mgr ctrl.Manager, ready func() error, pods *watch.PodIndex, log 
 		defer one.Unlock()
 		const often = 100 * time.Millisecond
 		known := func(context.Context) (bool, error) { return ready() == nil, nil }
-		if err := wait.PollUntilContextCancel(ctx, often, true, known); err != nil {
+		if err := wait.PollUntilContextCancel(ctx, often, true, known); err != nil || ctx.Err() != nil {
 			return // it leads no more
 		}
 		defer pods.Forget()

@@ -78,7 +78,7 @@ func marked() (live uint64) {
 	return live
 }
 
-// manageMemory waits for the first lists, gives back what they took as they came, and keeps the
+// manageMemory waits for the first lists of what answers are made from, gives back what they took as they came, and keeps the
 // headroom from then on: while what lives grows fast, a percentage of what lived is too much.
 func manageMemory(cluster *watch.Cluster, policies *watch.Policies) func(context.Context) error {
 	return func(ctx context.Context) error {

@@ -206,7 +206,7 @@ func newSite(tb testing.TB, name string) *site {
 	s := &site{name: name, server: process{pid: serverOf(tb, l)}}
 	if name != "without" {
 		others := ""
-		for n := range 10 {
+		for n := range mostLabelled {
 			others += fmt.Sprintf(", {namespace: \"*\", serviceAccount: labelled-%d}", n)
 		}
 		must(tb, l.Client.Create(ctx, &corev1.ConfigMap{

@@ -22,7 +22,7 @@ func BenchmarkBystanders(b *testing.B) {
 	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("BYSTANDER_ROUNDS"), "20"))
 	must(b, err)
 	sites := map[string]*site{"without": newSite(b, "without"), "default": newSite(b, "default")}
-	labelled := []int{0, 1, 10}
+	labelled := []int{0, 1, 10, mostLabelled}
 	for _, s := range sites {
 		for _, n := range labelled {
 			s.namespace(b, n)
@@ -39,6 +39,8 @@ func BenchmarkBystanders(b *testing.B) {
 		}
 	}
 }
+
+const mostLabelled = 100
 
 func namespaceOf(labelled int) string { return fmt.Sprintf("with-%d", labelled) }
 
@@ -92,13 +94,18 @@ func (w way) measureBoth(tb testing.TB, sites [2]*site, id string) (costs [2]cos
 	}
 	for i := range w.pods {
 		for turn := range sites {
-			_, err := sites[(i+turn)%2].clients.CoreV1().Pods(w.namespace).Create(tb.Context(), w.pod(fmt.Sprintf("%s-%d", id, i)), metav1.CreateOptions{})
+			made, err := sites[(i+turn)%2].clients.CoreV1().Pods(w.namespace).Create(tb.Context(), w.pod(fmt.Sprintf("%s-%d", id, i)), metav1.CreateOptions{})
 			must(tb, err)
+			if _, injected := made.Labels["bucket-access.io/injected"]; injected {
+				tb.Fatalf("%s: it is no bystander", w.name)
+			}
 		}
 	}
 	time.Sleep(settles)
-	for i, s := range sites {
+	for i := range sites {
 		costs[i] = used[i]()
+	}
+	for _, s := range sites {
 		w.remove(tb, s)
 	}
 	return costs

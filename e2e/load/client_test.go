@@ -77,7 +77,7 @@ func clientOf(http2 bool, conns int) *http.Client {
 	}}
 }
 
-// one request; ok is false for what is no answer.
+// one sends a request; an error is what is no answer.
 func (s *server) one(ctx context.Context, client *http.Client, body []byte) (status int, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.address+s.path, bytes.NewReader(body))
 	if err != nil {
@@ -102,11 +102,16 @@ func (s *server) size(tb testing.TB, body []byte) int {
 	request, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, "https://"+s.address+s.path, bytes.NewReader(body))
 	must(tb, err)
 	request.Header.Set("Content-Type", "application/json")
-	response, err := clientOf(false, 1).Do(request)
+	client := clientOf(false, 1)
+	defer client.CloseIdleConnections()
+	response, err := client.Do(request)
 	must(tb, err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	must(tb, err)
+	if response.StatusCode != http.StatusOK {
+		tb.Fatalf("%s: %.200s", response.Status, text)
+	}
 	return len(text)
 }
 

@@ -168,15 +168,15 @@ func (s *Server) recycle(buffers *scratch) {
 
 // check checks what can be checked before the body is read.
 func (s *Server) check(r *http.Request) *refusal {
-	const reviews = "application/json"
+	const jsonType = "application/json"
 	mediaType := r.Header.Get("Content-Type")
-	if mediaType != reviews {
+	if mediaType != jsonType {
 		mediaType, _, _ = mime.ParseMediaType(mediaType)
 	}
 	switch {
 	case r.Method != http.MethodPost:
 		return &refusal{http.StatusMethodNotAllowed, decide.ReasonUnsupportedRequest, "POST an AdmissionReview here"}
-	case mediaType != reviews:
+	case mediaType != jsonType:
 		return &refusal{http.StatusUnsupportedMediaType, decide.ReasonUnsupportedRequest, "the Content-Type must be application/json"}
 	case r.ContentLength < 0:
 		return &refusal{http.StatusLengthRequired, decide.ReasonUnsupportedRequest, "the Content-Length is missing"}

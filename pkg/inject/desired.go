@@ -2,6 +2,7 @@ package inject
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync/atomic"
 
 	"github.com/bucket-access/bucket-access-webhook/pkg/api/v1alpha1"
@@ -56,8 +57,9 @@ type variant struct {
 	uid     bool // stands in for the name, see namesSession
 }
 
-// renderings are those that were used last, of some 3 KB each: a policy has its place, and may have
-// to share it. Its hash is over all that is rendered, so that none is ever out of date.
+// renderings are those that were used last, of some 4 KB each. A policy may be in either of two
+// places, so that few of those in use share one. Its hash is over all that is rendered, so that none
+// is ever out of date.
 var (
 	renderings [4][places]atomic.Pointer[rendering]
 	seed       = maphash.MakeSeed()
@@ -67,16 +69,24 @@ const places = 256 // of each variant
 
 // of renders a policy, or takes what was rendered before.
 func (v variant) of(p *policy.Policy) *rendering {
-	place := v.place(p.Hash)
-	if known := place.Load(); known != nil && known.hash == p.Hash {
-		return known
+	one, two := v.places(p.Hash)
+	first, second := one.Load(), two.Load()
+	switch {
+	case first != nil && first.hash == p.Hash:
+		return first
+	case second != nil && second.hash == p.Hash:
+		return second
 	}
 	made := v.render(p)
-	place.Store(made)
+	if first == nil {
+		one.Store(made)
+	} else {
+		two.Store(made)
+	}
 	return made
 }
 
-func (v variant) place(hash string) *atomic.Pointer[rendering] {
+func (v variant) places(hash string) (one, two *atomic.Pointer[rendering]) {
 	at := 0
 	if v.windows {
 		at |= 1
@@ -84,7 +94,8 @@ func (v variant) place(hash string) *atomic.Pointer[rendering] {
 	if v.uid {
 		at |= 2
 	}
-	return &renderings[at][maphash.String(seed, hash)%places]
+	sum := maphash.String(seed, hash)
+	return &renderings[at][sum%places], &renderings[at][sum/places%places]
 }
 
 func (v variant) render(p *policy.Policy) *rendering {
@@ -95,9 +106,13 @@ func (v variant) render(p *policy.Policy) *rendering {
 	if v.uid {
 		session.FieldPath = "metadata.uid"
 	}
-	r := &rendering{hash: p.Hash, region: EnvValue{Text: p.Region}}
+	const most = 10 // variables besides the regions
+	r := &rendering{hash: p.Hash, region: EnvValue{Text: p.Region}, env: make([]wanted, 0, most)}
+	entries := make([]byte, 0, 1280) // one behind the other
 	newWanted := func(name string, value EnvValue, rule rule) wanted {
-		return wanted{name: name, value: value, rule: rule, entry: appendEntry(nil, name, value)}
+		start := len(entries)
+		entries = appendEntry(entries, name, value)
+		return wanted{name: name, value: value, rule: rule, entry: entries[start:len(entries):len(entries)]}
 	}
 	want := func(name, text string, rule rule) { r.env = append(r.env, newWanted(name, EnvValue{Text: text}, rule)) }
 	want(v1alpha1.EnvSTSRegionalEndpoints, "regional", preference)
@@ -126,15 +141,16 @@ func (v variant) render(p *policy.Policy) *rendering {
 // share works out what depends on the variables alone.
 func (r *rendering) share() {
 	record := make(map[string]string, len(r.env)+len(r.regions))
-	for _, want := range append(r.regions[:], r.env...) {
+	r.fresh = make([]EnvEdit, 0, len(r.env)+len(r.regions))
+	for _, want := range slices.Concat(r.regions[:], r.env) {
 		r.fresh = append(r.fresh, EnvEdit{Name: want.name, Value: want.value, Index: appendEnv, entry: want.entry})
 		record[want.name] = want.value.recorded()
 	}
 	r.record = string(appendStrings(nil, record))
 }
 
-// namesSession says whether a Pod's name makes its session's, which makes the bucket account's
-// CloudTrail name the Pod. STS takes 2 to 64 characters: a generated Pod name has 6 to 63 (the
+// namesSession says whether a Pod's name can be its session's, by which the bucket account's
+// CloudTrail names the Pod. STS takes 2 to 64 characters: a generated Pod name has 6 to 63 (the
 // API server cuts the prefix to 58 and adds 5), a given one may have 1 to 253, and then the UID
 // (36) stands in.
 func namesSession(podName string) bool {

@@ -34,7 +34,8 @@ type Policy struct {
 	Hash string
 }
 
-// hash is the SHA-256 of the canonical JSON of what is injected. The field order
+// hash is the SHA-256 of the canonical JSON of what is injected: all of it, as what is rendered
+// once is kept by the hash. The field order
 // is the format: changing it makes every running Pod look outdated.
 func (p *Policy) hash() string {
 	canonical, err := json.Marshal(struct {

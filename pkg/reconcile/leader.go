@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// Leader elects one of the replicas: it alone writes ServiceAccounts and Events. It is not
+// Leader elects one of the replicas: it alone writes ServiceAccounts and Events, and counts Pods. It is not
 // the manager's own election on purpose: a manager ends the whole process when it
 // loses its Lease, and with it the requests that this replica is answering.
 type Leader struct {
@@ -23,7 +23,8 @@ type Leader struct {
 	// Lease, Renew and Retry are as client-go's LeaderElectionConfig has them.
 	Lease, Renew, Retry time.Duration
 	// Elected is called each time this replica becomes the leader: what it has let
-	// pass until then is to be done now. Its context ends when another may lead.
+	// pass until then is to be done now. It has a goroutine of its own, and its context ends
+	// when another may lead; the next call may come before this one has returned.
 	Elected func(ctx context.Context)
 	Log     logr.Logger
 

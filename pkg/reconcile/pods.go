@@ -21,7 +21,7 @@ import (
 // It looks at classes of Pods at intervals, not at each change: the cost is that of what
 // differs, whatever the number of Pods and the pace at which they come and go.
 type Pods struct {
-	Index      *watch.PodIndex
+	Index      *watch.PodIndex // empty where this replica does not lead
 	Accounts   *watch.AccountIndex
 	Namespaces *watch.NamespaceIndex
 	Policies   Policies
@@ -34,7 +34,8 @@ type Pods struct {
 	Recorder *metrics.Recorder
 	Log      logr.Logger
 
-	read map[string]time.Time // when Read was last called for a Namespace
+	read  map[string]time.Time // when Read was last called for a Namespace
+	lists int                  // of Index, when read was last cleared
 }
 
 const (
@@ -70,11 +71,15 @@ func (p *Pods) Start(ctx context.Context) error {
 }
 
 func (p *Pods) tick(ctx context.Context) {
-	if !p.Leading() {
+	if !p.Leading() || !p.Index.Synced() { // who leads may not know yet, or no more, that it does
 		p.Recorder.Pods(nil) // the leader's count is the one that counts
 		return
 	}
-	if !p.Policies.Ready() || !p.Index.Synced() || !p.Accounts.Synced() || !p.Namespaces.Synced() {
+	if lists := p.Index.Lists(); lists != p.lists {
+		p.lists = lists
+		clear(p.read) // what was read is to be read again
+	}
+	if !p.Policies.Ready() || !p.Accounts.Synced() || !p.Namespaces.Synced() {
 		return
 	}
 	counts, unknown := p.count()

@@ -216,6 +216,10 @@ func TestTheGaugeForgetsPoliciesAndFollowersShowNothing(t *testing.T) {
 	shows("not leading", nothing)
 	leading = true
 	shows("leading again", full)
+	index.Forget()
+	shows("it does not know yet that another leads", nothing)
+	relist(index, pods...)
+	shows("elected again", full)
 	index.Remove(pods[0])
 	shows("the policy has no Pods any more", map[string]float64{"none/revoked": 2})
 }

@@ -46,6 +46,7 @@ type PodIndex struct {
 	mu         sync.RWMutex
 	namespaces map[string]*podNamespace
 	synced     bool
+	lists      int // that were taken or forgotten, each of which drops what was learnt
 }
 
 type podNamespace struct {
@@ -66,6 +67,13 @@ func (x *PodIndex) Synced() bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.synced
+}
+
+// Lists is another number whenever what was learnt may be gone.
+func (x *PodIndex) Lists() int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.lists
 }
 
 // Classes calls each with every class and the number of its Pods.
@@ -174,6 +182,7 @@ func (x *PodIndex) Anew() (put func(pod *metav1.PartialObjectMetadata), take fun
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.namespaces, x.synced = next.namespaces, true
+		x.lists++
 	}
 }
 
@@ -182,6 +191,7 @@ func (x *PodIndex) Forget() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.namespaces, x.synced = map[string]*podNamespace{}, false
+	x.lists++
 }
 
 // mirrorPod is what the kubelet writes on the API server's image of a static Pod.
