@@ -2,6 +2,7 @@ package inject
 
 import (
 	"hash/maphash"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 
@@ -48,7 +49,7 @@ type rendering struct {
 // desire lists what is to be in each injected container.
 func desire(p *policy.Policy, pod *PodView, expiration int64) desired {
 	v := variant{windows: pod.Windows(), uid: !namesSession(pod.Name)}
-	return desired{rendering: v.of(p), audience: p.Audience, expiration: expiration}
+	return desired{rendering: rendered.of(p, v), audience: p.Audience, expiration: expiration}
 }
 
 // variant is what of a Pod changes a rendering.
@@ -60,16 +61,18 @@ type variant struct {
 // renderings are those that were used last, of some 4 KB each. A policy may be in either of two
 // places, so that few of those in use share one. Its hash is over all that is rendered, so that none
 // is ever out of date.
-var (
-	renderings [4][places]atomic.Pointer[rendering]
-	seed       = maphash.MakeSeed()
-)
+type renderings [4][places]atomic.Pointer[rendering]
 
 const places = 256 // of each variant
 
+var (
+	rendered renderings
+	seed     = maphash.MakeSeed()
+)
+
 // of renders a policy, or takes what was rendered before.
-func (v variant) of(p *policy.Policy) *rendering {
-	one, two := v.places(p.Hash)
+func (r *renderings) of(p *policy.Policy, v variant) *rendering {
+	one, two := r.places(p.Hash, v)
 	first, second := one.Load(), two.Load()
 	switch {
 	case first != nil && first.hash == p.Hash:
@@ -78,7 +81,8 @@ func (v variant) of(p *policy.Policy) *rendering {
 		return second
 	}
 	made := v.render(p)
-	if first == nil {
+	// Whichever is out of use goes in the end.
+	if first == nil || second != nil && rand.IntN(2) == 0 { //nolint:gosec // nobody gains by knowing
 		one.Store(made)
 	} else {
 		two.Store(made)
@@ -86,7 +90,7 @@ func (v variant) of(p *policy.Policy) *rendering {
 	return made
 }
 
-func (v variant) places(hash string) (one, two *atomic.Pointer[rendering]) {
+func (r *renderings) places(hash string, v variant) (one, two *atomic.Pointer[rendering]) {
 	at := 0
 	if v.windows {
 		at |= 1
@@ -95,7 +99,7 @@ func (v variant) places(hash string) (one, two *atomic.Pointer[rendering]) {
 		at |= 2
 	}
 	sum := maphash.String(seed, hash)
-	return &renderings[at][sum%places], &renderings[at][sum/places%places]
+	return &r[at][sum%places], &r[at][sum/places%places]
 }
 
 func (v variant) render(p *policy.Policy) *rendering {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,14 +21,15 @@ func TestRenderingsAreNotMixedUp(t *testing.T) {
 	for i := range policies {
 		policies[i] = &policy.Policy{Bucket: fmt.Sprintf("bucket-%d", i), Env: v1alpha1.EnvNames{BucketName: "BUCKET_NAME"}, Hash: fmt.Sprintf("%064x", i)}
 	}
+	var all renderings
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
 			for range 10 * places {
 				p := policies[rand.IntN(len(policies))]
 				v := variant{windows: rand.IntN(2) == 0, uid: rand.IntN(2) == 0}
-				if got, want := v.of(p), v.render(p); !reflect.DeepEqual(got, want) {
-					t.Errorf("%+v of %s: %+v; want %+v", v, p.Bucket, got, want)
+				if got, want := all.of(p, v), v.render(p); !reflect.DeepEqual(got, want) {
+					t.Errorf("%+v of %s: %s; want %s", v, p.Bucket, got.record, want.record)
 					return
 				}
 			}
@@ -39,14 +41,11 @@ func TestRenderingsAreNotMixedUp(t *testing.T) {
 // TestARenderingIsKept holds that a policy that is used again is not rendered again.
 func TestARenderingIsKept(t *testing.T) {
 	t.Parallel()
-	p := &policy.Policy{Bucket: "kept", Hash: "a hash that no other test has"}
-	// Another test's policies may have its place in between, but not each time.
-	for range 1000 {
-		if made := (variant{}).of(p); made == (variant{}).of(p) {
-			return
-		}
+	var all renderings
+	p := &policy.Policy{Bucket: "kept", Hash: "1"}
+	if made := all.of(p, variant{}); made != all.of(p, variant{}) {
+		t.Error("rendered anew")
 	}
-	t.Error("rendered anew each time")
 }
 
 // TestTheHashIsOverAllThatIsRendered changes one field of a policy after the other: where its hash
@@ -111,5 +110,31 @@ reader: {inject: true, gate: Startup, probeKey: eu/probe}
 	}
 	if rendered < 4*9 || kept < 4*5 {
 		t.Errorf("%d changes were seen in what is rendered, %d in neither: this proves little", rendered, kept)
+	}
+}
+
+// TestWhatIsOutOfUseGivesWay renders more policies than there are places, once each, and then a few
+// again and again, as after many changes: these are kept.
+func TestWhatIsOutOfUseGivesWay(t *testing.T) {
+	t.Parallel()
+	var all renderings
+	v := variant{windows: true, uid: true}
+	named := func(i int) *policy.Policy { return &policy.Policy{Bucket: "b", Hash: strconv.Itoa(i)} }
+	for i := range 8 * places {
+		all.of(named(i), v)
+	}
+	const used, rounds = 10, 50
+	var made [used]*rendering
+	anew := 0
+	for range rounds {
+		for i := range used {
+			if now := all.of(named(i), v); now != made[i] {
+				made[i] = now
+				anew++
+			}
+		}
+	}
+	if anew > rounds*used/4 {
+		t.Errorf("of %d that were asked for, %d were rendered anew", rounds*used, anew)
 	}
 }
