@@ -118,6 +118,17 @@ func TestRequestsThatAreNoReviewsAreRefusedBeforeTheirBodyIsRead(t *testing.T) {
 	}
 }
 
+func TestAMediaTypeMayHaveParameters(t *testing.T) {
+	service, _, _ := newFakes(t)
+	request := httptest.NewRequest(http.MethodPost, "/mutate/pods", strings.NewReader(reviewOf(podShapes["small"].json())))
+	request.Header.Set("Content-Type", "Application/JSON; charset=utf-8")
+	w := httptest.NewRecorder()
+	NewServer(service, DefaultLimits(), nullRecorder{}, funcr.New(func(string, string) {}, funcr.Options{})).Handler(Pods).ServeHTTP(w, request)
+	if w.Code != http.StatusOK {
+		t.Fatalf("HTTP %d: %s", w.Code, w.Body)
+	}
+}
+
 // TestABodyThatTakesTooLongMayComeAgain: an API server asks again after 429 and Retry-After, and
 // where CPU is scarce it may be this server that took too long.
 func TestABodyThatTakesTooLongMayComeAgain(t *testing.T) {

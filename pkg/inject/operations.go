@@ -85,7 +85,7 @@ func appendEnvEntries(operations []patch.Operation, at patch.Pointer, exists boo
 	list := []byte{'['}
 	for _, edit := range edits {
 		switch {
-		case edit.Remove || edit.Index != appendEnv:
+		case edit.Index != appendEnv:
 		case exists:
 			operations = append(operations, patch.Add(end, edit.rendered()))
 		default:

@@ -154,9 +154,19 @@ func TestPodsAreCountedByPolicyAndState(t *testing.T) {
 			if diff := cmp.Diff(test.want, counts); diff != "" {
 				t.Errorf("counts (-want +got):\n%s", diff)
 			}
-			if want := slices.Repeat([]string{test.pod.namespace}, map[bool]int{true: 1}[test.wantReading]); !slices.Equal(reads, want) {
-				t.Errorf("Pods were listed in %v; want %v", reads, want)
+			wantReads := func(n int) {
+				t.Helper()
+				if want := slices.Repeat([]string{test.pod.namespace}, map[bool]int{true: n}[test.wantReading]); !slices.Equal(reads, want) {
+					t.Errorf("Pods were listed in %v; want %v", reads, want)
+				}
 			}
+			wantReads(1)
+			relist(index, test.pod.object()) // what was learnt is gone
+			p.tick(t.Context())
+			if counts, _ := p.count(); !cmp.Equal(test.want, counts) {
+				t.Errorf("counts after a list: %v; want %v", counts, test.want)
+			}
+			wantReads(2)
 		})
 	}
 }

@@ -198,8 +198,7 @@ func BenchmarkPodEvent(b *testing.B) {
 
 func TestWhatIsForgottenIsUnknown(t *testing.T) {
 	x := NewPodIndex()
-	x.Put(podOf("a", "p", "", "", "", ""))
-	relist(x)
+	relist(x, podOf("a", "p", "", "", "", ""))
 	x.Forget()
 	x.Learn("a", map[string]string{"p": "sa"}) // a list that was under way
 	if all := counted(x); len(all) != 0 || x.Synced() {
