@@ -132,8 +132,10 @@ func (f *filler) change(t *testing.T, replicas []*lab.Replica) {
 		most = max(most, inside-i)
 	}
 	t.Logf("%d ServiceAccounts annotated by %d patches in %s, at most %d in a second", want, len(at), took.Round(100*time.Millisecond), most)
-	const qps, burst = 50, 100 // as --kube-api-qps and --kube-api-burst are
-	if most > qps+burst {
+	// As --kube-api-qps and --kube-api-burst are; noted where they arrive, one a tenth of a second
+	// later than another at most.
+	const qps, burst, late = 50, 100, 50 / 10
+	if most > qps+burst+late {
 		t.Errorf("%d patches in a second", most)
 	}
 	if len(at) > want+want/10 {
