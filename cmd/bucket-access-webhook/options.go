@@ -47,6 +47,7 @@ type clusterOptions struct {
 type availabilityOptions struct {
 	limits        admission.Limits
 	connections   int
+	http2         bool
 	shutdownDelay time.Duration
 }
 
@@ -113,6 +114,8 @@ func (o *availabilityOptions) bind(f *flag.FlagSet) {
 	f.Int64Var(&o.limits.InFlightBytes, "max-in-flight-bytes", o.limits.InFlightBytes, "bytes of request bodies at once; more are answered 429")
 	f.IntVar(&o.connections, "max-connections", 1000,
 		"connections at once, shared fairly between the addresses they come from: one that has fewer than another takes the place of an idle one of that")
+	f.BoolVar(&o.http2, "enable-http2", false,
+		"speak HTTP/2, too; no API server asks a webhook by it, and of a connection's many requests none counts for --max-connections")
 	f.DurationVar(&o.limits.Timeout, "request-timeout", o.limits.Timeout, "time for one request, where the API server allows no less")
 	f.DurationVar(&o.shutdownDelay, "shutdown-delay", 10*time.Second,
 		"time to go on serving, unready and closing connections, after SIGTERM, until every API server has heard of it")

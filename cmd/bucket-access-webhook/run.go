@@ -141,7 +141,8 @@ func inProtobuf(config *rest.Config) *rest.Config {
 func newServer(o *options, source *certificate, recorder *metrics.Recorder, log logr.Logger) *serving.Server {
 	config := &tls.Config{MinVersion: tlsVersions[o.serving.tlsMinVersion], GetCertificate: source.GetCertificate}
 	options := serving.Options{
-		Host: o.serving.host, Port: o.serving.port, TLS: config, Connections: o.availability.connections, Refused: recorder.ConnectionRefused, Log: log,
+		Host: o.serving.host, Port: o.serving.port, TLS: config, Connections: o.availability.connections, HTTP2: o.availability.http2,
+		Refused: recorder.ConnectionRefused, Log: log,
 	}
 	if o.serving.clientCAName != "" {
 		options.ClientCA = filepath.Join(o.serving.certDir, o.serving.clientCAName)

@@ -30,7 +30,8 @@ type result struct {
 	of           string
 	took         time.Duration
 	good, failed int
-	busy, later  int // 429 and 503
+	why          string // the first failed
+	busy, later  int    // 429 and 503
 	cpu          time.Duration
 	latencies    []time.Duration // of good answers
 	away         []time.Duration // until a 429 or 503
@@ -186,6 +187,7 @@ func (r *result) count(status int, err error, took time.Duration) {
 	switch {
 	case err != nil || status != http.StatusOK && status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable:
 		r.failed++
+		r.why = cmp.Or(r.why, fmt.Sprintf("%d %v", status, err))
 	case status == http.StatusTooManyRequests:
 		r.busy++
 		r.away = append(r.away, took)

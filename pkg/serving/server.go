@@ -50,6 +50,9 @@ type Options struct {
 	ClientCA string
 	// Connections that are open at once.
 	Connections int
+	// HTTP2 is spoken, too. No API server asks a webhook by it, and a bound on connections bounds
+	// nothing of it: each may have hundreds of requests that never end.
+	HTTP2 bool
 	// Refused is told of each connection that was turned away or had to give way.
 	Refused func()
 	Log     logr.Logger
@@ -110,7 +113,10 @@ func (s *Server) Start(ctx context.Context) error {
 
 func (s *Server) tls() (*tls.Config, error) {
 	config := s.options.TLS.Clone()
-	config.NextProtos = []string{"h2", "http/1.1"}
+	config.NextProtos = []string{"http/1.1"}
+	if s.options.HTTP2 {
+		config.NextProtos = []string{"h2", "http/1.1"}
+	}
 	config.DynamicRecordSizingDisabled = true // small records are for a browser's first line; here each is a system call more
 	if s.options.ClientCA == "" {
 		return config, nil
@@ -127,8 +133,12 @@ func (s *Server) tls() (*tls.Config, error) {
 }
 
 func (s *Server) http(ctx context.Context) *http.Server {
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(s.options.HTTP2)
 	return &http.Server{
-		Handler: answering(s.mux), ConnContext: withConn, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		Protocols: protocols,
+		Handler:   answering(s.mux), ConnContext: withConn, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ReadHeaderTimeout: idleTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streams, MaxReceiveBufferPerConnection: connBuffer, MaxReceiveBufferPerStream: streamBuffer},
 		ErrorLog: stdlog.New(&faults{log: s.options.Log, limit: rate.NewLimiter(faultsASecond, faultsAtOnce)}, "", 0),

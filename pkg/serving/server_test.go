@@ -125,12 +125,26 @@ func post(t *testing.T, client *http.Client, s *served, body string, header ...s
 }
 
 func TestBothVersionsOfHTTP(t *testing.T) {
-	s := serve(t, nil)
+	s := serve(t, func(o *Options) { o.HTTP2 = true })
 	body := strings.Repeat("x", 6<<20) // more than any window
 	for http2, want := range map[bool]string{false: "HTTP/1.1 200 6291456 <nil>", true: "HTTP/2.0 200 6291456 <nil>"} {
 		if said, err := post(t, s.client(insecure(), http2), s, body); err != nil || said != want {
 			t.Errorf("%q, %v", said, err)
 		}
+	}
+}
+
+// TestHTTP2IsNotSpokenUnasked neither to who offers both nor to who takes nothing else.
+func TestHTTP2IsNotSpokenUnasked(t *testing.T) {
+	s := serve(t, nil)
+	if said, err := post(t, s.client(insecure(), true), s, "body"); err != nil || said != "HTTP/1.1 200 4 <nil>" {
+		t.Errorf("%q, %v", said, err)
+	}
+	config := insecure()
+	config.NextProtos = []string{"h2"}
+	if conn, err := (&tls.Dialer{Config: config}).DialContext(t.Context(), "tcp", s.address); err == nil {
+		t.Errorf("%q was agreed on", conn.(*tls.Conn).ConnectionState().NegotiatedProtocol) //nolint:forcetypeassert // as dialed
+		_ = conn.Close()
 	}
 }
 

@@ -42,7 +42,7 @@ func TestAnAnswerIsSentAtOnce(t *testing.T) {
 	var writes atomic.Int64
 	inner, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
-	s := New(Options{TLS: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate(t)}}})
+	s := New(Options{HTTP2: true, TLS: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate(t)}}})
 	s.Register("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		size, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
 		text := bytes.Repeat([]byte("0123456789abcdef"), size/16+1)[:size]
