@@ -35,7 +35,7 @@ func TestTheLeaderAloneWatchesPods(t *testing.T) {
 		return number
 	}
 	others := watches()                                // the API server's own
-	soon := func(what string, condition func() bool) { // a Lease that nobody gave back is a quarter of a minute's
+	soon := func(what string, condition func() bool) { // a Lease that nobody gave back has to end first
 		t.Helper()
 		ctx, cancel := contextFor(time.Minute)
 		defer cancel()

@@ -133,12 +133,8 @@ func (s *Server) tls() (*tls.Config, error) {
 }
 
 func (s *Server) http(ctx context.Context) *http.Server {
-	protocols := &http.Protocols{}
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(s.options.HTTP2)
 	return &http.Server{
-		Protocols: protocols,
-		Handler:   answering(s.mux), ConnContext: withConn, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		Handler: answering(s.mux), ConnContext: withConn, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ReadHeaderTimeout: idleTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streams, MaxReceiveBufferPerConnection: connBuffer, MaxReceiveBufferPerStream: streamBuffer},
 		ErrorLog: stdlog.New(&faults{log: s.options.Log, limit: rate.NewLimiter(faultsASecond, faultsAtOnce)}, "", 0),
