@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -38,24 +37,33 @@ func followPods(mgr ctrl.Manager, ready func() error, pods *watch.PodIndex, log 
 	if err != nil {
 		return nil, err
 	}
-	var one sync.Mutex // whoever is elected again at once waits for the end of the time before
+	reflected := func(ctx context.Context) { _ = watch.ReflectPods(client, calm, pods, log).Start(ctx) } // ends with ctx, and has no error
+	return whileLeading(ready, pods, reflected, debug.FreeOSMemory), nil
+}
+
+// whileLeading calls follow from when everything else is ready until its context ends, and forgets
+// the Pods then. Once they are listed, giveBack returns to the system what that took: it is by far
+// the largest list, and a heap that may have garbage for half of what lives would keep it (70 MiB
+// of 50,000 Pods).
+func whileLeading(ready func() error, pods *watch.PodIndex, follow func(context.Context), giveBack func()) func(context.Context) {
+	one := make(chan struct{}, 1) // whoever is elected again at once waits for the end of the time before
 	return func(ctx context.Context) {
-		one.Lock()
-		defer one.Unlock()
+		select {
+		case one <- struct{}{}:
+			defer func() { <-one }()
+		case <-ctx.Done():
+			return
+		}
 		if !comes(ctx, func() bool { return ready() == nil }) {
 			return // it leads no more
 		}
 		defer pods.Forget()
-		go giveBack(ctx, pods.Synced)
-		_ = watch.ReflectPods(client, calm, pods, log).Start(ctx) // ends with ctx, and has no error
-	}, nil
-}
-
-// giveBack returns to the system what a list took as it came: that of Pods is by far the largest,
-// and a heap that may have garbage for half of what lives would keep it (70 MiB of 50,000 Pods).
-func giveBack(ctx context.Context, listed func() bool) {
-	if comes(ctx, listed) {
-		debug.FreeOSMemory()
+		go func() {
+			if comes(ctx, pods.Synced) {
+				giveBack()
+			}
+		}()
+		follow(ctx)
 	}
 }
 
