@@ -22,7 +22,8 @@ type server struct {
 	name, address string
 	path          string
 	pid           int
-	fresh         bool // is the webhook, whose answers are looked at
+	fresh         bool   // is the webhook, whose answers are looked at
+	body          []byte // what it is asked, where that is not what others are
 }
 
 // result of a measurement.
