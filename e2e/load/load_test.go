@@ -19,7 +19,7 @@ func BenchmarkLoad(b *testing.B) {
 	body := review(b)
 	long, bystander := *short, *webhook
 	long.name, long.path = "as long", "/"+strconv.Itoa(webhook.size(b, body))
-	bystander.name, bystander.path, bystander.fresh = "nothing", "/mutate/serviceaccount-pods", false
+	bystander.name, bystander.path, bystander.right = "nothing", "/mutate/serviceaccount-pods", unpatched
 	bystander.body = bytes.Replace(body, []byte(`,"bucket-access.io/policy":"orders"`), nil, 1)
 	tell("a review of %d bytes; answers of %d bytes where a Pod is injected, of %d where it asks for nothing", len(body), webhook.size(b, body), bystander.size(b, bystander.body))
 	for _, http2 := range []bool{false, true} {
@@ -102,7 +102,7 @@ func BenchmarkTurnedAway(t *testing.B) {
 	client := clientOf(false, 200)
 	defer client.CloseIdleConnections()
 	refusing := *webhook
-	refusing.fresh = false
+	refusing.right = nil
 	r := refusing.open(t, client, 1000, of(review(t), "default", "other"))
 	tell("1,000 a second, of which one may wait at once: %s", r.line())
 	if r.failed+r.later > 0 || r.busy == 0 || r.good == 0 {
@@ -121,7 +121,7 @@ func BenchmarkTurnedAway(t *testing.B) {
 func BenchmarkFlood(t *testing.B) {
 	webhook, _ := servers(t)
 	unknown := *webhook
-	unknown.fresh = false
+	unknown.right = nil
 	client := clientOf(false, 100)
 	defer client.CloseIdleConnections()
 	alone := webhook.open(t, client, 100, review(t))

@@ -42,7 +42,7 @@ func servers(tb testing.TB, flags ...string) (webhook, fixed *server) {
 	}))
 	replica, err := l.StartReplica(tb.Context(), "loaded", append(flags, "--log-level=info")...)
 	must(tb, err)
-	webhook = &server{name: "webhook", address: replica.Address(), path: "/mutate/pods", pid: replica.PID(), fresh: true}
+	webhook = &server{name: "webhook", address: replica.Address(), path: "/mutate/pods", pid: replica.PID(), right: patched}
 	host, _, err := net.SplitHostPort(replica.Address())
 	must(tb, err)
 	fixed = &server{name: "constant", address: net.JoinHostPort(host, "9999"), path: "/"}

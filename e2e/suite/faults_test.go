@@ -64,6 +64,19 @@ func asking(plain, labelled, name string) map[string]*corev1.Pod {
 	}
 }
 
+// backstop is what a Pod is refused with that nobody has injected.
+const backstop = "has no bucket access injected: the webhook did not see it"
+
+// eachRefused says whether Pods that ask in these ways are refused with a sentence. An API server
+// reads admission policies once a second, so that one may be in force before another.
+func eachRefused(t *testing.T, l *lab.Lab, pods map[string]*corev1.Pod, sentence string, ways ...string) bool {
+	t.Helper()
+	return !slices.ContainsFunc(ways, func(way string) bool {
+		err := l.Client.Create(testContext(t), pods[way], client.DryRunAll)
+		return err == nil || !strings.Contains(err.Error(), sentence)
+	})
+}
+
 // wantRefused: Pods that ask are refused, all others start.
 func wantRefused(t *testing.T, l *lab.Lab, plain, labelled, name, sentence string, ways ...string) {
 	t.Helper()
@@ -91,59 +104,10 @@ func TestWithoutAnyReplicaLabelledPodsAreRefusedAndAllOthersStart(t *testing.T) 
 
 	// The webhook configuration gone: the backstops refuse with our sentence.
 	must(t, l.Client.Delete(testContext(t), &registrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: lab.Name}}))
-	// An API server reads admission policies once a second, so that one may be in force before another.
-	const backstop = "has no bucket access injected: the webhook did not see it"
 	eventually(t, "the API server has forgotten the webhook, and each backstop is in force", func() bool {
-		probes := asking(plain, labelled, "probe")
-		for _, way := range []string{"the Pod's label", "the ServiceAccount's label"} {
-			if err := l.Client.Create(testContext(t), probes[way], client.DryRunAll); err == nil || !strings.Contains(err.Error(), backstop) {
-				return false
-			}
-		}
-		return true
+		return eachRefused(t, l, asking(plain, labelled, "probe"), backstop, "the Pod's label", "the ServiceAccount's label")
 	})
 	wantRefused(t, l, plain, labelled, "gone", backstop, "the Pod's label", "the ServiceAccount's label")
-	system := excluded(t, l)
-	for way, p := range system("gone") {
-		if err := l.Client.Create(testContext(t), p); err != nil {
-			t.Errorf("%s of an excluded Namespace: %v", way, err)
-		}
-	}
-
-	// Selectors of bindings save time, and decide nothing but which Namespaces are left alone: in
-	// the moment of an upgrade, bindings may still be others than the definitions were made for.
-	bindings := &registrationv1.ValidatingAdmissionPolicyBindingList{}
-	must(t, l.Client.List(testContext(t), bindings, client.HasLabels{"app.kubernetes.io/name"}))
-	for i := range bindings.Items {
-		bindings.Items[i].Spec.MatchResources = nil
-		must(t, l.Client.Update(testContext(t), &bindings.Items[i]))
-	}
-	eventually(t, "the API server has the bindings without selectors", func() bool {
-		err := l.Client.Create(testContext(t), system("probe")["a labelled Pod"], client.DryRunAll)
-		return err != nil && strings.Contains(err.Error(), backstop)
-	})
-	wantRefused(t, l, plain, labelled, "unselected", backstop, "the Pod's label", "the ServiceAccount's label")
-	out := pod(plain, "unselected-out", label("bucket-access.io/policy", "none"), account("labelled"))
-	must(t, l.Client.Create(testContext(t), out))
-	out.Labels["other"] = "label"
-	must(t, l.Client.Update(testContext(t), out))
-	if err := l.Client.Create(testContext(t), system("unselected")["a Pod of a labelled ServiceAccount"]); err != nil {
-		t.Errorf("a Pod of a labelled ServiceAccount of an excluded Namespace: %v", err)
-	}
-}
-
-// excluded are Pods of a Namespace that is left alone, which would be refused in another.
-func excluded(t *testing.T, l *lab.Lab) func(name string) map[string]*corev1.Pod {
-	t.Helper()
-	const namespace = "kube-system"
-	must(t, l.EnsureDefaultAccount(testContext(t), namespace))
-	must(t, l.Client.Create(testContext(t), labelledAccount(namespace, "labelled", "faults", nil)))
-	return func(name string) map[string]*corev1.Pod {
-		return map[string]*corev1.Pod{
-			"a labelled Pod":                     pod(namespace, name+"-pod", label("bucket-access.io/policy", "faults"), account("default")),
-			"a Pod of a labelled ServiceAccount": pod(namespace, name+"-account", account("labelled")),
-		}
-	}
 }
 
 func TestServiceAccountsThatWereThereBefore(t *testing.T) {

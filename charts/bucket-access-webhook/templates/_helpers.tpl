@@ -25,6 +25,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ include "excluded" . }}}
 {{- end }}
 
+{{- /* The same as CEL. */}}
+{{- define "is-outside-excluded" -}}
+"!(request.namespace in ['{{ append .Values.excludedNamespaces .Release.Namespace | uniq | join "', '" }}'])"
+{{- end }}
+
 {{- /* An image, by digest before tag before appVersion: (dict "image" … "chart" .Chart). */}}
 {{- define "image" -}}
 {{- if .image.digest }}{{ .image.repository }}@{{ .image.digest }}{{ else }}{{ .image.repository }}:{{ .image.tag | default .chart.AppVersion }}{{ end }}
