@@ -214,12 +214,7 @@ func TestHelmWithCertManager(t *testing.T) {
 			}
 			_, err = l.Helm(testContext(t), major, "uninstall", "release", "-n", lab.Namespace)
 			must(t, err)
-			stays := []string{
-				// cert-manager keeps what it has issued.
-				"secret/" + tlsSecret.Name, "secret/" + rootSecret.Name,
-				// Their owners are gone; a garbage collector, which the lab has not, takes them.
-				"certificaterequest.cert-manager.io/bucket-access-webhook-1", "certificaterequest.cert-manager.io/bucket-access-webhook-ca-1",
-			}
+			stays := []string{"secret/" + tlsSecret.Name, "secret/" + rootSecret.Name} // cert-manager keeps what it has issued
 			wantUninstalled(t, l, append(before, stays...), plain)
 
 			root := rootPEM(t, l)
