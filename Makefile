@@ -111,7 +111,7 @@ bill: kube build ## CPU of API server and webhook for each created Pod, injected
 	@BILL_ROUNDS=$(or $(BILL_ROUNDS),5) go test ./e2e/bill -run '^$$' -bench WholeBill -benchtime 1x -timeout 60m
 
 .PHONY: bystanders
-bystanders: kube build ## CPU of a Pod that asks for nothing, beside a cluster without us, by containers and labelled ServiceAccounts (BYSTANDER_ROUNDS, 20; a quarter of an hour)
+bystanders: kube build ## CPU of a Pod that asks for nothing, beside a cluster without us, by containers and labelled ServiceAccounts (BYSTANDER_ROUNDS, 20; 20 minutes)
 	@BYSTANDER_ROUNDS=$(or $(BYSTANDER_ROUNDS),20) go test ./e2e/bill -run '^$$' -bench Bystanders -benchtime 1x -timeout 90m
 
 .PHONY: load

@@ -18,7 +18,7 @@ func TestWhileLeading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pods := watch.NewPodIndex()
 		notReady := errors.New("not ready")
-		var followed, over, givenBack int
+		var followed, over, givenBack, returned int
 		lead := whileLeading(func() error { return notReady }, pods, func(ctx context.Context) {
 			followed++
 			time.Sleep(time.Second) // the list
@@ -31,7 +31,10 @@ func TestWhileLeading(t *testing.T) {
 		}, func() { givenBack++ })
 		elected := func() (lost context.CancelFunc) {
 			ctx, lost := context.WithCancel(t.Context())
-			go lead(ctx)
+			go func() {
+				lead(ctx)
+				returned++
+			}()
 			return lost
 		}
 		want := func(when string, after time.Duration, wantFollowed, wantOver, wantGivenBack, wantPods int) {
@@ -63,6 +66,9 @@ func TestWhileLeading(t *testing.T) {
 		lostAtOnce := elected()
 		lostAtOnce()
 		want("elected and lost while another's time goes on", time.Minute, 2, 1, 2, 1)
+		if returned != 3 {
+			t.Errorf("%d of 4 times are over, want the three that were lost", returned)
+		}
 		lostAgain()
 		want("after all", time.Minute, 2, 2, 2, 0)
 	})
